@@ -1,0 +1,106 @@
+/* plugin.h -- the plugin ABI: what a plugin is and what it may do to a request.
+ *
+ * A plugin is one folder src/plugins/NAME with a schema table (schema.h), a
+ * compile function that runs in the agent and turns its JSON configuration into
+ * a flat record, and phase functions that run in the workers with that record.
+ * It exports one `const weir_plugin_t weir_plugin_NAME` ('-' as '_').
+ *
+ * Nothing in a phase may block. Strings that a phase gets from the request live
+ * until the request ends; the record only during the call. */
+#ifndef WEIR_PLUGIN_H
+#define WEIR_PLUGIN_H
+
+#include "weir/json.h"
+#include "weir/schema.h"
+#include "weir/types.h"
+
+enum { WEIR_PLUGIN_ABI = 1 };
+
+typedef struct weir_request weir_request_t; /* opaque: src/proxy has it */
+typedef struct weir_record_writer weir_record_writer_t;
+
+/* What a phase decided. */
+typedef enum weir_phase_result {
+    WEIR_PHASE_NEXT = 0, /* go on with the next plugin */
+    WEIR_PHASE_ANSWER,   /* weir_request_answer() was called: the request ends here */
+    WEIR_PHASE_AGAIN,    /* weir_request_read_body() was called: call me again when it is there */
+    WEIR_PHASE_ERROR,    /* our own fault: 500, logged */
+} weir_phase_result_t;
+
+typedef struct weir_plugin {
+    unsigned abi; /* WEIR_PLUGIN_ABI */
+    const weir_plugin_schema_t *schema;
+    /* Configuration (valid, complete) -> record. NULL: the record is empty. */
+    int (*compile)(const weir_json_t *config, weir_record_writer_t *out, weir_error_t *err);
+    weir_phase_result_t (*access)(weir_request_t *request, weir_str_t record);
+    void (*header_filter)(weir_request_t *request, weir_str_t record);
+    void (*log)(weir_request_t *request, weir_str_t record);
+} weir_plugin_t;
+
+/* -- compile: writing a record -------------------------------------------------
+ * Values are read back in the order in which they were written. */
+int weir_record_put_u64(weir_record_writer_t *out, uint64_t value);
+int weir_record_put_str(weir_record_writer_t *out, weir_str_t value); /* {NULL,0} stays absent */
+
+/* -- phases: reading a record. Each returns false at the end or on nonsense. --- */
+typedef struct weir_record_reader {
+    const char *at;
+    size_t left;
+} weir_record_reader_t;
+
+static inline weir_record_reader_t weir_record_read(weir_str_t record)
+{
+    return (weir_record_reader_t){ record.data, record.len };
+}
+bool weir_record_u64(weir_record_reader_t *in, uint64_t *ret);
+bool weir_record_str(weir_record_reader_t *in, weir_str_t *ret);
+
+/* -- phases: the request --------------------------------------------------------- */
+weir_str_t weir_request_method(weir_request_t *request);
+weir_str_t weir_request_target(weir_request_t *request); /* raw, with the query */
+/* The nth (from 0) value of a request header, any case; false when there are fewer. */
+bool weir_request_header(weir_request_t *request, weir_str_t name, size_t nth, weir_str_t *ret);
+/* Replaces all values of a header sent upstream; value.data NULL removes it. */
+int weir_request_set_header(weir_request_t *request, weir_str_t name, weir_str_t value);
+/* The nth value of a query argument, decoded. `ret` has data NULL for "?name". */
+bool weir_request_argument(weir_request_t *request, weir_str_t name, size_t nth, weir_str_t *ret);
+/* Removes an argument from the query sent upstream. */
+int weir_request_remove_argument(weir_request_t *request, weir_str_t name);
+/* Starts reading the body: return WEIR_PHASE_AGAIN if it says WEIR_AGAIN. */
+int weir_request_read_body(weir_request_t *request);
+weir_str_t weir_request_body(weir_request_t *request);
+int weir_request_set_body(weir_request_t *request, weir_str_t body);
+/* Memory that lives as long as the request. NULL when short. */
+void *weir_request_alloc(weir_request_t *request, size_t bytes);
+int64_t weir_request_now_s(weir_request_t *request);
+const char *weir_request_id(weir_request_t *request); /* 32 hexadecimal digits */
+
+/* Identity. `key`: the credential's key text. Copies what it returns. */
+typedef struct weir_identity {
+    char credential_id[37];
+    char consumer_id[37];
+    weir_str_t username, custom_id; /* data NULL if unset */
+} weir_identity_t;
+/* WEIR_NOT_FOUND: no such credential (or it has expired, or has no consumer). */
+int weir_request_find_credential(weir_request_t *request, const char *entity, weir_str_t key,
+                                 weir_identity_t *ret);
+int weir_request_find_consumer(weir_request_t *request, weir_str_t id_or_name,
+                               weir_identity_t *ret);
+/* Makes it the request's consumer: headers for the upstream (plugins.md, "on
+ * success"), consumer-scoped plugins. `anonymous`: no credential. */
+int weir_request_authenticate(weir_request_t *request, const weir_identity_t *identity,
+                              bool anonymous);
+bool weir_request_is_authenticated(weir_request_t *request); /* by a credential */
+
+/* The matched route and service as JSON text, for `echo`; {NULL,0} if none. */
+weir_str_t weir_request_route_json(weir_request_t *request);
+weir_str_t weir_request_service_json(weir_request_t *request);
+
+/* Ends the request. weir_request_answer: body as is. weir_request_fail: the
+ * error body of routing 8.2 in the form that the client accepts. */
+int weir_request_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value);
+int weir_request_answer(weir_request_t *request, int status, weir_str_t content_type,
+                        weir_str_t body);
+int weir_request_fail(weir_request_t *request, int status, weir_str_t message);
+
+#endif

@@ -1,0 +1,234 @@
+/* image.h -- the data plane's configuration: one LMDB environment, mapped by
+ * every worker.
+ *
+ * One process writes (the agent), any number read. A reader sees exactly one
+ * committed version. What it gets from the image lives until
+ * weir_reader_leave(): copy what you keep and leave within microseconds; a
+ * reader that stays pins old pages and the file grows. Nothing here logs.
+ *
+ * Documents (canonical JSON) and flat records lie side by side; a record is
+ * data, not truth: every offset and length is checked when a view is made. */
+#ifndef WEIR_IMAGE_H
+#define WEIR_IMAGE_H
+
+#include "base/arena.h"
+#include "base/base.h"
+#include "model/model.h"
+
+/* -- writing: the agent ------------------------------------------------------ */
+
+typedef struct weir_image weir_image_t;
+typedef struct weir_batch weir_batch_t;
+
+typedef struct weir_image_options {
+    const char *path;      /* a directory; made if absent (mode 0770, files 0660) */
+    uint64_t map_bytes;    /* first size of the map: address space, not memory */
+    unsigned readers_max;  /* slots: 4 x workers + 32 */
+    bool sync;             /* fsync each commit; false: on weir_image_sync() */
+    bool documented_order; /* router_priority = documented (routing 1.6) */
+} weir_image_options_t;
+
+/* WEIR_CORRUPT or WEIR_UNSUPPORTED (a newer format): see weir_image_set_aside(). */
+int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err);
+void weir_image_close(weir_image_t *image); /* NULL is fine */
+/* Renames the directory to PATH.aside-TIME, so that it can be looked at. */
+int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_t name_bytes,
+                         weir_error_t *err);
+int weir_image_sync(weir_image_t *image, weir_error_t *err);
+/* Clears slots of dead readers; how many. Call every second and when full. */
+int weir_image_clear_stale(weir_image_t *image, size_t *ret_count, weir_error_t *err);
+
+/* One transaction. A full batch replaces the whole set: what it does not put is
+ * gone at commit, and until then the old set serves. */
+int weir_batch_begin(weir_image_t *image, bool full, weir_batch_t **ret, weir_error_t *err);
+/* `document`: a row as a control plane sent it. One that the model refuses is
+ * kept, quarantined and reported; that is WEIR_OK. An unknown entity type or
+ * plugin is quarantined as well. */
+int weir_batch_put(weir_batch_t *batch, weir_str_t type, const weir_json_t *row, weir_error_t *err);
+/* `key`: {"id":...} or {"key":...}. Unknown ones are nothing to do. */
+int weir_batch_delete(weir_batch_t *batch, weir_str_t type, const weir_json_t *key,
+                      weir_error_t *err);
+/* References are resolved, records compiled, indexes kept, quarantine tried
+ * again for what depends on what changed; the version goes in last. WEIR_FULL
+ * (disk): nothing of it happened. Takes the batch, also when it fails. */
+int weir_batch_commit(weir_batch_t *batch, uint64_t version, int64_t now_ms, weir_error_t *err);
+void weir_batch_abort(weir_batch_t *batch); /* NULL is fine */
+
+typedef struct weir_quarantined {
+    weir_str_t type;
+    weir_str_t id;    /* as text */
+    weir_str_t name;  /* of the entity; empty if it has none */
+    weir_str_t field; /* "@entity" for the whole */
+    weir_str_t reason;
+    bool serving;     /* an older, good record of it goes on serving */
+    uint64_t version; /* in which it came */
+} weir_quarantined_t;
+
+/* Every quarantined entity, as of the last commit. */
+int weir_image_quarantined(weir_image_t *image,
+                           int (*each)(void *context, const weir_quarantined_t *entry),
+                           void *context, weir_error_t *err);
+
+typedef struct weir_image_state {
+    uint64_t version;     /* 0: empty */
+    bool complete;        /* a full set has been committed once */
+    uint64_t quarantined; /* entities */
+    uint64_t entities;
+    uint64_t commits;     /* since the image was made */
+    int64_t committed_ms; /* when the last one was */
+    uint64_t bytes_used;  /* of the map */
+    weir_uuid_t default_workspace;
+} weir_image_state_t;
+
+int weir_image_state(weir_image_t *image, weir_image_state_t *ret, weir_error_t *err);
+/* Rows whose ttl ended by `now_ms` are removed; when the next one ends, or 0. */
+int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
+                      weir_error_t *err);
+
+/* -- reading: workers, the status endpoint, `weir sync status` ---------------- */
+
+typedef struct weir_reader weir_reader_t; /* one per process and thread */
+
+/* WEIR_NOT_FOUND: no image there yet; try again later. */
+int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err);
+void weir_reader_close(weir_reader_t *reader);
+int weir_reader_enter(weir_reader_t *reader, weir_error_t *err);
+void weir_reader_leave(weir_reader_t *reader);
+/* All of these between enter and leave. */
+int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error_t *err);
+
+/* What is matched against routes (routing 1.2). `path` is normalised already
+ * (image/path.h). */
+typedef struct weir_match_request {
+    weir_str_t method;
+    bool has_host;
+    weir_str_t host; /* the Host header as sent, port included */
+    weir_str_t path;
+    bool https;
+    weir_str_t sni;    /* data NULL: none */
+    int listener_port; /* used if Host carries none */
+    /* The nth (from 0) value of the request header `name` ('_' and '-' as routing
+     * 1.2 says); false when there are fewer. */
+    bool (*header)(void *context, weir_str_t name, size_t nth, weir_str_t *ret);
+    void *context;
+} weir_match_request_t;
+
+enum {
+    WEIR_PROTOCOL_HTTP = 1,
+    WEIR_PROTOCOL_HTTPS = 2,
+    WEIR_PROTOCOL_GRPC = 4,
+    WEIR_PROTOCOL_GRPCS = 8,
+    WEIR_PROTOCOL_TCP = 16,
+    WEIR_PROTOCOL_TLS = 32,
+    WEIR_PROTOCOL_UDP = 64,
+    WEIR_PROTOCOL_TLS_PASSTHROUGH = 128,
+};
+
+typedef struct weir_route {
+    weir_uuid_t id;
+    weir_uuid_t service; /* zero: none */
+    weir_str_t name;
+    unsigned protocols; /* WEIR_PROTOCOL_ bits */
+    int https_redirect_status_code;
+    bool strip_path, preserve_host, request_buffering, response_buffering;
+    uint64_t version; /* caches are keyed by (id, version) */
+} weir_route_t;
+
+typedef struct weir_match {
+    weir_route_t route;
+    bool has_path;       /* a path took part in the match */
+    size_t path_matched; /* bytes of the path that it covered: what strip_path strips */
+} weir_match_t;
+
+/* The route that serves the request, in the incumbent's order (routing 1.4-1.8).
+ * O(log n) probes. WEIR_NOT_FOUND: no route matches. */
+int weir_reader_match(weir_reader_t *reader, const weir_match_request_t *request, weir_match_t *ret,
+                      weir_error_t *err);
+
+typedef struct weir_service {
+    weir_uuid_t id;
+    weir_str_t name, host, path; /* path: data NULL if unset */
+    unsigned protocol;           /* one WEIR_PROTOCOL_ bit */
+    int port;
+    int retries;
+    uint32_t connect_timeout_ms, write_timeout_ms, read_timeout_ms;
+    int tls_verify;                 /* -1: unset */
+    int tls_verify_depth;           /* -1: unset */
+    weir_uuid_t client_certificate; /* zero: none */
+    const weir_uuid_t *ca_certificates;
+    size_t ca_certificate_count;
+    uint64_t version;
+} weir_service_t;
+
+int weir_reader_service(weir_reader_t *reader, const weir_uuid_t *id, weir_service_t *ret,
+                        weir_error_t *err);
+
+typedef struct weir_consumer {
+    weir_uuid_t id;
+    weir_str_t username, custom_id; /* data NULL if unset */
+    uint64_t version;
+} weir_consumer_t;
+
+int weir_reader_consumer(weir_reader_t *reader, const weir_uuid_t *id, weir_consumer_t *ret,
+                         weir_error_t *err);
+/* By id, or else by username or custom_id: what `anonymous` of auth plugins may name. */
+int weir_reader_consumer_named(weir_reader_t *reader, weir_str_t key, weir_consumer_t *ret,
+                               weir_error_t *err);
+
+typedef struct weir_credential {
+    weir_uuid_t id;
+    weir_uuid_t consumer;
+    int64_t expires_s; /* unix seconds; 0: never */
+    uint64_t version;
+} weir_credential_t;
+
+/* A credential of `type` by its endpoint key (key-auth: the key). Expired ones
+ * are not found. */
+int weir_reader_credential(weir_reader_t *reader, weir_entity_type_t type, weir_str_t key,
+                           int64_t now_s, weir_credential_t *ret, weir_error_t *err);
+
+typedef struct weir_certificate {
+    weir_uuid_t id;
+    weir_str_t cert, key, cert_alt, key_alt; /* PEM; alt: data NULL if unset */
+    uint64_t version;
+} weir_certificate_t;
+
+/* The certificate for a server name: exact, "*.rest", "left.*", "*" (routing 11). */
+int weir_reader_sni(weir_reader_t *reader, weir_str_t server_name, weir_certificate_t *ret,
+                    weir_error_t *err);
+int weir_reader_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_certificate_t *ret,
+                            weir_error_t *err);
+int weir_reader_ca_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_str_t *ret_pem,
+                               uint64_t *ret_version, weir_error_t *err);
+
+/* One plugin that is to run: what its compile() made of its configuration. */
+typedef struct weir_planned {
+    weir_str_t plugin;                    /* "key-auth" */
+    weir_uuid_t id;                       /* of the plugin entity */
+    weir_uuid_t route, service, consumer; /* its scope; zero: not bound */
+    weir_str_t record;
+    uint64_t version;
+} weir_planned_t;
+
+enum { WEIR_PLAN_PLUGINS_MAX = 64 }; /* distinct plugins on one request */
+
+typedef struct weir_plan {
+    weir_planned_t plugins[WEIR_PLAN_PLUGINS_MAX]; /* by priority, highest first */
+    size_t count;
+} weir_plan_t;
+
+/* Of each plugin the most specific enabled one (plugins.md, "which instance
+ * wins"). NULL for what the request does not have (yet). A handful of probes. */
+int weir_reader_plan(weir_reader_t *reader, const weir_uuid_t *route, const weir_uuid_t *service,
+                     const weir_uuid_t *consumer, weir_plan_t *ret, weir_error_t *err);
+
+/* The document of an entity, for tools and tests. */
+int weir_reader_document(weir_reader_t *reader, weir_entity_type_t type, const weir_uuid_t *id,
+                         weir_str_t *ret, weir_error_t *err);
+/* Every document, ordered by type and id. */
+int weir_reader_documents(weir_reader_t *reader,
+                          int (*each)(void *context, weir_entity_type_t type, const weir_uuid_t *id,
+                                      weir_str_t document),
+                          void *context, weir_error_t *err);
+
+#endif
