@@ -1,0 +1,50 @@
+/* checks.h -- rules for single values that a table cannot say.
+ *
+ * Each takes the text of a field and answers WEIR_OK, or WEIR_INVALID with
+ * err->reason being the incumbent's text (entity-schemas.json, "validators"). */
+#ifndef WEIR_CHECKS_H
+#define WEIR_CHECKS_H
+
+#include "base/base.h"
+#include "weir/json.h"
+
+int weir_check_host(weir_str_t value, weir_error_t *err);
+int weir_check_host_with_optional_port(weir_str_t value, weir_error_t *err);
+int weir_check_route_host(weir_str_t value, weir_error_t *err); /* one '*' at an end */
+int weir_check_wildcard_host(weir_str_t value, weir_error_t *err);
+int weir_check_sni(weir_str_t value, weir_error_t *err);
+int weir_check_upstream_name(weir_str_t value, weir_error_t *err);
+int weir_check_target(weir_str_t value, weir_error_t *err);
+int weir_check_ip_or_cidr(weir_str_t value, weir_error_t *err);
+int weir_check_path(weir_str_t value, weir_error_t *err);
+int weir_check_route_path(weir_str_t value, weir_error_t *err); /* prefix or ~regex */
+int weir_check_utf8_name(weir_str_t value, weir_error_t *err);
+int weir_check_tag(weir_str_t value, weir_error_t *err);
+int weir_check_method(weir_str_t value, weir_error_t *err);
+int weir_check_cookie_name(weir_str_t value, weir_error_t *err);
+int weir_check_certificate(weir_str_t value, weir_error_t *err);
+int weir_check_key(weir_str_t value, weir_error_t *err);
+
+/* Over a whole entity. */
+int weir_check_cert_matches_key(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
+int weir_check_cert_alt_matches_key_alt(const weir_json_t *entity, int64_t now_s,
+                                        weir_error_t *err);
+int weir_check_cert_types_differ(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
+int weir_check_single_unexpired_ca(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
+
+/* Regular expressions of paths and headers must also fit an engine without
+ * look-around and back-references, as the incumbent's (routing 1.5). */
+int weir_check_route_expression(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
+
+/* SHA-256 of the first certificate in `pem`, DER form, as 64 lower-case digits. */
+int weir_certificate_digest(weir_str_t pem, char ret[65], weir_error_t *err);
+
+/* "host", "1.2.3.4" or "[::1]" with an optional port, in the form in which
+ * targets are stored: IPv6 written out, port 8000 if there is none.
+ * WEIR_INVALID if it is none of these. */
+int weir_target_normalize(weir_str_t target, char *ret, size_t bytes);
+
+/* False, with the offset of the first bad byte, if `text` is not UTF-8. */
+bool weir_utf8_valid(weir_str_t text, size_t *ret_position);
+
+#endif

@@ -1,0 +1,57 @@
+/* engine.h -- the machine behind the schema tables, private to src/model. */
+#ifndef WEIR_ENGINE_H
+#define WEIR_ENGINE_H
+
+#include "model/model.h"
+
+/* One run over one entity. Memory that runs short is remembered in `failed`:
+ * the functions below then go on with NULL, and the caller looks at the end. */
+typedef struct weir_engine {
+    const weir_schema_t *schema;
+    const weir_field_t *sub_fields; /* of the subschema, or NULL */
+    const weir_check_t *sub_checks;
+    int64_t now_s;
+    bool updating; /* PATCH: entity checks say so */
+    int failed;    /* WEIR_OK or WEIR_NO_MEMORY */
+} weir_engine_t;
+
+/* Chooses the subschema of `entity` (routes by protocol, plugins by name).
+ * Returns the errors object if there is none (`{"name": "plugin 'x' not ..."}`). */
+weir_json_t *weir_engine_subschema(weir_engine_t *engine, const weir_json_t *entity);
+
+/* The field as the subschema specialises it; `room` is where to put a mixture. */
+const weir_field_t *weir_engine_field(const weir_engine_t *engine, const weir_field_t *field,
+                                      weir_field_t *room);
+
+/* A new object with every field of the table in its order: what `object` has, or
+ * the default. Members that the table lacks follow. Takes `object`. */
+weir_json_t *weir_engine_complete(weir_engine_t *engine, const weir_field_t *fields,
+                                  weir_json_t *object, bool top);
+/* `patch` over `base`: records member by member, everything else replaced. */
+int weir_engine_merge(weir_engine_t *engine, const weir_field_t *fields, weir_json_t *base,
+                      const weir_json_t *patch, bool top);
+
+/* NULL when `entity` is fine; else what is wrong, shaped as `fields` of an
+ * answer. Normalises in place (sets lose duplicates, ids become lower case). */
+weir_json_t *weir_engine_validate(weir_engine_t *engine, weir_json_t *entity);
+/* The same for one field's value. */
+weir_json_t *weir_engine_validate_field(weir_engine_t *engine, const weir_field_t *field,
+                                        weir_json_t *value);
+/* Entity checks: adds to `errors` (made if NULL). */
+weir_json_t *weir_engine_check(weir_engine_t *engine, const weir_check_t *checks,
+                               const weir_json_t *entity, weir_json_t *errors);
+
+/* A JSON string; NULL (and engine->failed) when memory is short. */
+weir_json_t *weir_engine_text(weir_engine_t *engine, const char *format, ...) WEIR_PRINTF(2, 3);
+/* Sets errors[name], making the object if there is none. Takes `error`. */
+weir_json_t *weir_engine_add(weir_engine_t *engine, weir_json_t *errors, const char *name,
+                             weir_json_t *error);
+/* Appends a text to errors["@entity"]. */
+weir_json_t *weir_engine_add_entity(weir_engine_t *engine, weir_json_t *errors, const char *text);
+
+/* Not null, not "", not empty (admin-api 7). */
+bool weir_engine_nonempty(const weir_json_t *value);
+/* Is `text` one of the words of `words` (separated by spaces)? */
+bool weir_words_have(const char *words, weir_str_t text);
+
+#endif

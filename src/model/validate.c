@@ -1,0 +1,403 @@
+/* validate.c -- is a value what its field says? One function per kind of rule,
+ * in the incumbent's order (entity-schemas.json, "conventions"): the first rule
+ * that fails gives the text. */
+#include "model/engine.h"
+
+#include "base/json.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+/* -- patterns: compiled once, found by the address of the constant -------------- */
+
+enum { PATTERNS_MAX = 512 }; /* a power of two, far above what the tables hold */
+
+static struct {
+    const char *regex;
+    pcre2_code *code;
+} patterns[PATTERNS_MAX];
+static pthread_mutex_t patterns_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static pcre2_code *compiled(const char *regex)
+{
+    pcre2_code *code = NULL;
+    size_t at = ((uintptr_t)regex >> 3) % PATTERNS_MAX;
+    pthread_mutex_lock(&patterns_lock);
+    while (patterns[at].regex != NULL && patterns[at].regex != regex)
+        at = (at + 1) % PATTERNS_MAX;
+    if (patterns[at].regex == NULL) {
+        int number = 0;
+        PCRE2_SIZE offset = 0;
+        patterns[at].code = pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED,
+                                          PCRE2_DOLLAR_ENDONLY, &number, &offset, NULL);
+        weir_assert(patterns[at].code != NULL);
+        patterns[at].regex = regex;
+    }
+    code = patterns[at].code;
+    pthread_mutex_unlock(&patterns_lock);
+    return code;
+}
+
+static bool matches(const char *regex, weir_str_t text)
+{
+    pcre2_match_data *data = pcre2_match_data_create(1, NULL);
+    if (data == NULL)
+        return false;
+    int rc = pcre2_match(compiled(regex), (PCRE2_SPTR)text.data, text.len, 0, 0, data, NULL);
+    pcre2_match_data_free(data);
+    return rc >= 0;
+}
+
+/* -- texts ------------------------------------------------------------------------ */
+
+static weir_json_t *expected_one_of(weir_engine_t *engine, const char *start, const char *words)
+{
+    char list[512];
+    size_t len = 0;
+    for (const char *at = words; *at != '\0' && len + 64 < sizeof(list);) {
+        size_t word = strcspn(at, " ");
+        len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%.*s", len > 0 ? ", " : "",
+                                (int)word, at);
+        at += word + strspn(at + word, " ");
+    }
+    return weir_engine_text(engine, "%s: %s", start, list);
+}
+
+static const char *number_text(double number, char *text, size_t bytes)
+{
+    snprintf(text, bytes, "%.14g", number);
+    return text;
+}
+
+/* -- scalars ---------------------------------------------------------------------- */
+
+static weir_json_t *validate_number(weir_engine_t *engine, const weir_field_t *field,
+                                    const weir_json_t *value)
+{
+    bool integer = field->type == WEIR_TYPE_INTEGER;
+    if (weir_json_kind(value) != WEIR_JSON_NUMBER)
+        return weir_engine_text(engine, integer ? "expected an integer" : "expected a number");
+    double number = weir_json_number(value);
+    if (!isfinite(number) || (integer && floor(number) != number))
+        return weir_engine_text(engine, integer ? "expected an integer" : "expected a number");
+    char low[32];
+    char high[32];
+    if (field->one_of != NULL &&
+        !weir_words_have(field->one_of, weir_str(number_text(number, low, sizeof(low)))))
+        return expected_one_of(engine, "expected one of", field->one_of);
+    if ((field->flags & WEIR_TIMESTAMP) && number <= 0)
+        return weir_engine_text(engine, "expected a valid timestamp");
+    if ((field->flags & WEIR_HAS_RANGE) && (number < field->min || number > field->max))
+        return weir_engine_text(engine, "value should be between %s and %s",
+                                number_text(field->min, low, sizeof(low)),
+                                number_text(field->max, high, sizeof(high)));
+    return NULL;
+}
+
+static bool is_vault_reference(weir_str_t text)
+{
+    return weir_str_starts(text, WEIR_STR("{vault://")) && weir_str_ends(text, WEIR_STR("}"));
+}
+
+static weir_json_t *validate_patterns(weir_engine_t *engine, const weir_field_t *field,
+                                      weir_str_t text)
+{
+    for (const weir_pattern_t *p = field->match_none; p != NULL && p->regex != NULL; p++)
+        if (matches(p->regex, text))
+            return weir_engine_text(engine, "%s", p->error);
+    for (const weir_pattern_t *p = field->match; p != NULL && p->regex != NULL; p++) {
+        if (matches(p->regex, text))
+            continue;
+        if (p->error != NULL)
+            return weir_engine_text(engine, "%s", p->error);
+        return weir_engine_text(engine, "invalid value: %.*s", WEIR_STR_ARG(text));
+    }
+    if (field->match_any != NULL) {
+        bool any = false;
+        for (const weir_pattern_t *p = field->match_any; !any && p->regex != NULL; p++)
+            any = matches(p->regex, text);
+        if (!any)
+            return weir_engine_text(engine, "%s", field->error);
+    }
+    return NULL;
+}
+
+static weir_json_t *validate_string(weir_engine_t *engine, const weir_field_t *field,
+                                    const weir_json_t *value)
+{
+    if (weir_json_kind(value) != WEIR_JSON_STRING)
+        return weir_engine_text(engine, "expected a string");
+    weir_str_t text = weir_json_string(value);
+    if ((field->flags & WEIR_REFERENCEABLE) && is_vault_reference(text))
+        return NULL;
+    if (field->not_one_of != NULL && weir_words_have(field->not_one_of, text))
+        return expected_one_of(engine, "must not be one of", field->not_one_of);
+    if (field->one_of != NULL && !weir_words_have(field->one_of, text))
+        return expected_one_of(engine, "expected one of", field->one_of);
+    weir_uuid_t uuid;
+    if ((field->flags & WEIR_UUID) && weir_uuid_parse(text, &uuid) != WEIR_OK)
+        return weir_engine_text(engine, "expected a valid UUID");
+    size_t len_min = field->len_min > 0 ? (size_t)field->len_min : 1;
+    if (text.len < len_min && !(field->flags & WEIR_EMPTY_ALLOWED))
+        return weir_engine_text(engine, "length must be at least %zu", len_min);
+    if (field->len_max > 0 && text.len > (size_t)field->len_max)
+        return weir_engine_text(engine, "length must be at most %d", field->len_max);
+    if (field->starts_with != NULL && !weir_str_starts(text, weir_str(field->starts_with)))
+        return weir_engine_text(engine, "should start with: %s", field->starts_with);
+    weir_json_t *error = validate_patterns(engine, field, text);
+    if (error != NULL || field->check == NULL)
+        return error;
+    weir_error_t err = { 0 };
+    return field->check(text, &err) == WEIR_OK ? NULL : weir_engine_text(engine, "%s", err.reason);
+}
+
+/* -- collections ------------------------------------------------------------------ */
+
+static void drop_duplicates(weir_json_t *set)
+{
+    enum { PAIRWISE_MAX = 1024 };
+    if (weir_json_count(set) > PAIRWISE_MAX)
+        return; /* the size of a body is bounded, its square is not */
+    for (weir_json_t *item = weir_json_first_mutable(set); item != NULL;
+         item = weir_json_next_mutable(item)) {
+        weir_json_t *next = NULL;
+        for (weir_json_t *later = weir_json_next_mutable(item); later != NULL; later = next) {
+            next = weir_json_next_mutable(later);
+            if (weir_json_equal(item, later)) {
+                weir_json_detach(set, later);
+                weir_json_free(later);
+            }
+        }
+    }
+}
+
+/* "these sets are mutually exclusive: ('tcp', 'tls'), ('http')", in the order in
+ * which the members appear. */
+static weir_json_t *validate_exclusive(weir_engine_t *engine, const weir_field_t *field,
+                                       const weir_json_t *set)
+{
+    char seen[8] = { 0 }; /* indexes of the subsets, in order of appearance */
+    size_t count = 0;
+    for (const weir_json_t *item = weir_json_first(set); item != NULL; item = weir_json_next(item))
+        for (size_t i = 0; field->exclusive[i] != NULL; i++)
+            if (weir_words_have(field->exclusive[i], weir_json_string(item)) &&
+                memchr(seen, (char)(i + 1), count) == NULL && count < sizeof(seen))
+                seen[count++] = (char)(i + 1);
+    if (count < 2)
+        return NULL;
+    char list[512];
+    size_t len = 0;
+    for (size_t k = 0; k < count; k++) {
+        len += (size_t)snprintf(list + len, sizeof(list) - len, "%s(", k > 0 ? ", " : "");
+        const char *at = field->exclusive[seen[k] - 1];
+        for (bool first = true; *at != '\0'; first = false) {
+            size_t word = strcspn(at, " ");
+            len += (size_t)snprintf(list + len, sizeof(list) - len, "%s'%.*s'", first ? "" : ", ",
+                                    (int)word, at);
+            at += word + strspn(at + word, " ");
+        }
+        len += (size_t)snprintf(list + len, sizeof(list) - len, ")");
+    }
+    return weir_engine_text(engine, "these sets are mutually exclusive: %s", list);
+}
+
+static weir_json_t *validate_list(weir_engine_t *engine, const weir_field_t *field,
+                                  weir_json_t *value)
+{
+    bool set = field->type == WEIR_TYPE_SET;
+    if (weir_json_kind(value) != WEIR_JSON_ARRAY)
+        return weir_engine_text(engine, set ? "expected a set" : "expected an array");
+    if (set)
+        drop_duplicates(value);
+    weir_json_t *errors = NULL;
+    size_t index = 0;
+    for (weir_json_t *item = weir_json_first_mutable(value); item != NULL;
+         item = weir_json_next_mutable(item), index++) {
+        weir_json_t *error = weir_json_is_null(item)
+                                 ? weir_engine_text(engine, "required field missing")
+                                 : weir_engine_validate_field(engine, field->of, item);
+        if (error == NULL)
+            continue;
+        if (errors == NULL)
+            errors = weir_json_new_array();
+        int rc = errors != NULL ? WEIR_OK : WEIR_NO_MEMORY;
+        for (size_t k = errors != NULL ? weir_json_count(errors) : 0; rc == WEIR_OK && k < index;
+             k++)
+            rc = weir_json_append(errors, weir_json_new_null());
+        if (rc == WEIR_OK)
+            rc = weir_json_append(errors, error);
+        else
+            weir_json_free(error);
+        if (rc != WEIR_OK)
+            engine->failed = WEIR_NO_MEMORY;
+    }
+    if (errors != NULL)
+        return errors;
+    if (field->len_min > 0 && weir_json_count(value) < (size_t)field->len_min)
+        return weir_engine_text(engine, "length must be at least %d", field->len_min);
+    return field->exclusive != NULL ? validate_exclusive(engine, field, value) : NULL;
+}
+
+static weir_json_t *validate_map(weir_engine_t *engine, const weir_field_t *field,
+                                 weir_json_t *value)
+{
+    if (weir_json_kind(value) != WEIR_JSON_OBJECT)
+        return weir_engine_text(engine, "expected a map");
+    for (weir_json_t *member = weir_json_first_mutable(value); member != NULL;
+         member = weir_json_next_mutable(member)) {
+        weir_json_t *key = weir_json_new_string(weir_str(weir_json_name(member)));
+        if (key == NULL) {
+            engine->failed = WEIR_NO_MEMORY;
+            return NULL;
+        }
+        weir_json_t *error =
+            field->keys != NULL ? weir_engine_validate_field(engine, field->keys, key) : NULL;
+        weir_json_free(key);
+        if (error == NULL && weir_json_is_null(member))
+            error = weir_engine_text(engine, "required field missing");
+        if (error == NULL && field->of != NULL)
+            error = weir_engine_validate_field(engine, field->of, member);
+        if (error != NULL)
+            return error;
+    }
+    return NULL;
+}
+
+static weir_json_t *validate_members(weir_engine_t *engine, const weir_field_t *fields,
+                                     weir_json_t *record, bool top)
+{
+    weir_json_t *errors = NULL;
+    size_t known = 0;
+    for (const weir_field_t *base = fields; base->name != NULL; base++) {
+        weir_field_t room;
+        const weir_field_t *field = top ? weir_engine_field(engine, base, &room) : base;
+        weir_json_t *value = weir_json_get_mutable(record, base->name);
+        known += value != NULL;
+        weir_json_t *error = weir_engine_validate_field(engine, field, value);
+        if (error != NULL)
+            errors = weir_engine_add(engine, errors, base->name, error);
+    }
+    if (known == weir_json_count(record))
+        return errors;
+    for (const weir_json_t *member = weir_json_first(record); member != NULL;
+         member = weir_json_next(member)) {
+        const weir_field_t *field = fields;
+        while (field->name != NULL && strcmp(field->name, weir_json_name(member)) != 0)
+            field++;
+        if (field->name == NULL)
+            errors = weir_engine_add(engine, errors, weir_json_name(member),
+                                     weir_engine_text(engine, "unknown field"));
+    }
+    return errors;
+}
+
+static weir_json_t *validate_record(weir_engine_t *engine, const weir_field_t *field,
+                                    weir_json_t *value)
+{
+    if (weir_json_kind(value) != WEIR_JSON_OBJECT)
+        return weir_engine_text(engine, "expected a record");
+    weir_json_t *errors = NULL;
+    if (field->fields != NULL)
+        errors = validate_members(engine, field->fields, value, false);
+    if (field->checks != NULL)
+        errors = weir_engine_check(engine, field->checks, value, errors);
+    weir_error_t err = { 0 };
+    if (errors == NULL && field->check_record != NULL &&
+        field->check_record(value, &err) != WEIR_OK)
+        return weir_engine_text(engine, "%s", err.reason);
+    return errors;
+}
+
+/* admin-api 4, "Foreign references in bodies". Names are resolved before this. */
+static weir_json_t *validate_foreign(weir_engine_t *engine, const weir_field_t *field,
+                                     weir_json_t *value)
+{
+    const weir_json_t *id = weir_json_get(value, "id");
+    weir_uuid_t uuid;
+    if (weir_json_kind(id) == WEIR_JSON_STRING &&
+        weir_uuid_parse(weir_json_string(id), &uuid) == WEIR_OK) {
+        char text[WEIR_UUID_TEXT + 1];
+        weir_uuid_format(&uuid, text);
+        weir_json_t *only = NULL; /* other members say nothing: keep the id alone */
+        while ((only = weir_json_first_mutable(value)) != NULL) {
+            weir_json_detach(value, only);
+            weir_json_free(only);
+        }
+        if (weir_json_set(value, "id", weir_json_new_string(weir_str(text))) != WEIR_OK)
+            engine->failed = WEIR_NO_MEMORY;
+        return NULL;
+    }
+    weir_json_t *errors = NULL;
+    const weir_schema_t *schema = weir_schema_named(weir_str(field->to));
+    for (weir_json_t *member = id == NULL ? weir_json_first_mutable(value) : NULL;
+         schema != NULL && member != NULL; member = weir_json_next_mutable(member)) {
+        const char *name = weir_json_name(member);
+        const weir_field_t *foreign =
+            name != NULL ? weir_schema_field(schema, weir_str(name)) : NULL;
+        if (foreign == NULL || weir_json_is_null(member) || foreign->type == WEIR_TYPE_FOREIGN)
+            continue;
+        weir_json_t *error = weir_engine_validate_field(engine, foreign, member);
+        if (error != NULL)
+            errors = weir_engine_add(engine, errors, name, error);
+    }
+    if (errors != NULL)
+        return errors;
+    const char *why = "missing primary key";
+    if (id != NULL)
+        why = weir_json_is_null(id)                    ? "required field missing"
+              : weir_json_kind(id) != WEIR_JSON_STRING ? "expected a string"
+                                                       : "expected a valid UUID";
+    return weir_engine_add(engine, NULL, "id", weir_engine_text(engine, "%s", why));
+}
+
+weir_json_t *weir_engine_validate_field(weir_engine_t *engine, const weir_field_t *field,
+                                        weir_json_t *value)
+{
+    if (weir_json_is_null(value)) {
+        if (!(field->flags & WEIR_REQUIRED))
+            return NULL;
+        return weir_engine_text(engine, "required field missing");
+    }
+    if (field->flags & WEIR_MUST_BE_NULL)
+        return weir_engine_text(engine, "%s",
+                                field->error != NULL ? field->error : "value must be null");
+    switch (field->type) {
+    case WEIR_TYPE_STRING:
+        return validate_string(engine, field, value);
+    case WEIR_TYPE_INTEGER:
+    case WEIR_TYPE_NUMBER:
+        return validate_number(engine, field, value);
+    case WEIR_TYPE_BOOLEAN:
+        if (weir_json_kind(value) != WEIR_JSON_BOOLEAN)
+            return weir_engine_text(engine, "expected a boolean");
+        if ((field->flags & WEIR_MUST_NOT_BE_TRUE) && weir_json_boolean(value))
+            return weir_engine_text(engine, "%s", field->error);
+        return NULL;
+    case WEIR_TYPE_ARRAY:
+    case WEIR_TYPE_SET:
+        return validate_list(engine, field, value);
+    case WEIR_TYPE_MAP:
+        return validate_map(engine, field, value);
+    case WEIR_TYPE_RECORD:
+        return validate_record(engine, field, value);
+    case WEIR_TYPE_FOREIGN:
+        return validate_foreign(engine, field, value);
+    case WEIR_TYPE_NONE:
+        break;
+    }
+    return NULL;
+}
+
+weir_json_t *weir_engine_validate(weir_engine_t *engine, weir_json_t *entity)
+{
+    weir_json_t *errors = validate_members(engine, engine->schema->fields, entity, true);
+    if (engine->schema->checks != NULL)
+        errors = weir_engine_check(engine, engine->schema->checks, entity, errors);
+    if (engine->sub_checks != NULL)
+        errors = weir_engine_check(engine, engine->sub_checks, entity, errors);
+    return errors;
+}
