@@ -79,8 +79,11 @@ struct weir_field {
     weir_on_delete_t on_delete;
     /* Further rules in code. WEIR_INVALID: err->reason is the text. */
     int (*check)(weir_str_t value, weir_error_t *err);
-    /* The same for a record as a whole. */
+    /* The same for a record as a whole, once its members are fine. */
     int (*check_record)(const weir_json_t *value, weir_error_t *err);
+    /* JSON object: members that /schemas shows besides what follows from the
+     * above, for rules that are code. */
+    const char *describe;
 };
 
 typedef enum weir_check_kind {
@@ -107,8 +110,10 @@ struct weir_check {
     bool then_null, then_required, then_empty;
     const char *error; /* %s: the quoted list of fields */
     /* CUSTOM: skipped while one of `fields` is wrong or a vault reference.
-     * WEIR_INVALID: err->field (or "@entity" if empty) and err->reason. */
+     * NULL: only described. WEIR_INVALID: err->field (or "@entity" if empty)
+     * and err->reason. */
     int (*custom)(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
+    const char *describe; /* JSON: what /schemas shows; NULL: follows from the above */
 };
 
 /* What a plugin adds to the schema of plugin entities. */

@@ -22,7 +22,9 @@
     {                                                                                          \
         .name = (field), .type = WEIR_TYPE_BOOLEAN, .flags = WEIR_REQUIRED, .initial = (value) \
     }
-#define PROTOCOLS "grpc grpcs http https tcp tls tls_passthrough udp"
+/* Said explicitly, as the incumbent does here and there. */
+#define NOT_REQUIRED "{\"required\":false}"
+#define PROTOCOLS    "grpc grpcs http https tcp tls tls_passthrough udp"
 
 static const weir_field_t tag = { .type = WEIR_TYPE_STRING,
                                   .flags = WEIR_REQUIRED,
@@ -91,7 +93,10 @@ static const weir_field_t keyauth_fields[] = {
       .flags = WEIR_REQUIRED,
       .to = "consumers",
       .on_delete = WEIR_ON_DELETE_CASCADE },
-    { .name = "key", .type = WEIR_TYPE_STRING, .flags = WEIR_UNIQUE | WEIR_AUTO },
+    { .name = "key",
+      .type = WEIR_TYPE_STRING,
+      .flags = WEIR_UNIQUE | WEIR_AUTO,
+      .describe = NOT_REQUIRED },
     TAGS,
     { 0 },
 };
@@ -113,13 +118,19 @@ static const weir_field_t certificate_fields[] = {
     { .name = "cert_alt",
       .type = WEIR_TYPE_STRING,
       .flags = WEIR_REFERENCEABLE,
-      .check = weir_check_certificate },
+      .check = weir_check_certificate,
+      .describe = NOT_REQUIRED },
     { .name = "key_alt",
       .type = WEIR_TYPE_STRING,
       .flags = WEIR_REFERENCEABLE | WEIR_ENCRYPTED,
-      .check = weir_check_key },
+      .check = weir_check_key,
+      .describe = NOT_REQUIRED },
     TAGS,
-    { .name = "snis", .type = WEIR_TYPE_ARRAY, .flags = WEIR_TRANSIENT, .of = &wildcard_host },
+    { .name = "snis",
+      .type = WEIR_TYPE_ARRAY,
+      .flags = WEIR_TRANSIENT,
+      .of = &wildcard_host,
+      .describe = NOT_REQUIRED },
     { 0 },
 };
 
@@ -272,9 +283,25 @@ static const weir_check_t ip_or_port[] = {
 static const weir_field_t ip_and_port = { .type = WEIR_TYPE_RECORD,
                                           .fields = ip_and_port_fields,
                                           .checks = ip_or_port };
-static const weir_field_t method = { .type = WEIR_TYPE_STRING, .check = weir_check_method };
-static const weir_field_t route_host = { .type = WEIR_TYPE_STRING, .check = weir_check_route_host };
-static const weir_field_t route_path = { .type = WEIR_TYPE_STRING, .check = weir_check_route_path };
+static const weir_field_t method = { .type = WEIR_TYPE_STRING,
+                                     .check = weir_check_method,
+                                     .describe = "{\"match\":\"^%u+$\"}" };
+static const weir_field_t route_host = {
+    .type = WEIR_TYPE_STRING,
+    .check = weir_check_route_host,
+    .describe = "{\"match_all\":[{\"pattern\":\"^[^*]*%*?[^*]*$\","
+                "\"err\":\"invalid wildcard: must have at most one wildcard\"}],"
+                "\"match_any\":{\"patterns\":[\"^%*%.\",\"%.%*$\",\"^[^*]*$\"],"
+                "\"err\":\"invalid wildcard: must be placed at leftmost or rightmost label\"}}",
+};
+static const weir_field_t route_path = {
+    .type = WEIR_TYPE_STRING,
+    .check = weir_check_route_path,
+    .describe = "{\"match_none\":[{\"pattern\":\"//\","
+                "\"err\":\"must not have empty segments\"}],"
+                "\"match_any\":{\"patterns\":[\"^/\",\"^~/\"],"
+                "\"err\":\"should start with: / (fixed path) or ~/ (regex path)\"}}",
+};
 static const weir_pattern_t not_host[] = {
     { "^[Hh][Oo][Ss][Tt]$",
       "cannot contain 'host' header, which must be specified in the 'hosts' attribute" },
@@ -330,7 +357,15 @@ static const weir_check_t route_checks[] = {
       .then_empty = true,
       .error = "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or "
                "'tls_passthrough'" },
-    { .kind = WEIR_CHECK_CUSTOM, .fields = "paths headers", .custom = weir_check_route_expression },
+    { .kind = WEIR_CHECK_CUSTOM, .fields = "path_handling" }, /* only a warning there */
+    { .kind = WEIR_CHECK_CUSTOM,
+      .fields = "id protocols snis sources destinations methods hosts paths headers expression "
+                "regex_priority priority",
+      .custom = weir_check_route_expression,
+      .describe = "{\"custom_entity_check\":{\"field_sources\":[\"id\",\"protocols\",\"snis\","
+                  "\"sources\",\"destinations\",\"methods\",\"hosts\",\"paths\",\"headers\","
+                  "\"expression\",\"regex_priority\",\"priority\"],"
+                  "\"run_with_missing_fields\":true}}" },
     { 0 },
 };
 
@@ -400,8 +435,7 @@ const weir_check_t weir_route_grpc_checks[] = {
     { 0 },
 };
 
-/* -- upstreams, targets
- * ---------------------------------------------------------------------------- */
+/* -- upstreams, targets ------------------------------------------------------ */
 
 #define SMALL_COUNT(field)                                                                   \
     {                                                                                        \
@@ -418,9 +452,10 @@ const weir_check_t weir_route_grpc_checks[] = {
         .name = "type", .type = WEIR_TYPE_STRING, .initial = "\"http\"", \
         .one_of = "tcp http https grpc grpcs"                            \
     }
-#define RECORD(field, members)                                                                 \
-    {                                                                                          \
-        .name = (field), .type = WEIR_TYPE_RECORD, .flags = WEIR_REQUIRED, .fields = (members) \
+#define RECORD(field, members)                                                              \
+    {                                                                                       \
+        .name = (field), .type = WEIR_TYPE_RECORD, .flags = WEIR_REQUIRED, .initial = "{}", \
+        .fields = (members)                                                                 \
     }
 
 static const weir_field_t http_status = {
@@ -431,16 +466,17 @@ static const weir_field_t http_status = {
         .name = "http_statuses", .type = WEIR_TYPE_ARRAY, .initial = (value), .of = &http_status \
     }
 
+/* The order inside is that of the recorded description; it means nothing. */
 static const weir_field_t active_healthy[] = {
-    STATUSES("[200,302]"),
-    INTERVAL("interval", "0"),
     SMALL_COUNT("successes"),
+    INTERVAL("interval", "0"),
+    STATUSES("[200,302]"),
     { 0 },
 };
 static const weir_field_t active_unhealthy[] = {
-    SMALL_COUNT("http_failures"), STATUSES("[429,404,500,501,502,503,504,505]"),
     INTERVAL("interval", "0"),    SMALL_COUNT("tcp_failures"),
-    SMALL_COUNT("timeouts"),      { 0 },
+    SMALL_COUNT("timeouts"),      STATUSES("[429,404,500,501,502,503,504,505]"),
+    SMALL_COUNT("http_failures"), { 0 },
 };
 static const weir_field_t passive_healthy[] = {
     STATUSES("[200,201,202,203,204,205,206,207,208,226,300,301,302,303,304,305,306,307,308]"),
@@ -448,37 +484,44 @@ static const weir_field_t passive_healthy[] = {
     { 0 },
 };
 static const weir_field_t passive_unhealthy[] = {
-    SMALL_COUNT("http_failures"),
-    STATUSES("[429,500,503]"),
     SMALL_COUNT("tcp_failures"),
     SMALL_COUNT("timeouts"),
+    STATUSES("[429,500,503]"),
+    SMALL_COUNT("http_failures"),
     { 0 },
 };
 static const weir_field_t active_fields[] = {
+    { .name = "https_sni",
+      .type = WEIR_TYPE_STRING,
+      .check = weir_check_sni,
+      .describe = NOT_REQUIRED },
+    INTERVAL("timeout", "1"),
+    RECORD("healthy", active_healthy),
+    RECORD("unhealthy", active_unhealthy),
+    { .name = "headers",
+      .type = WEIR_TYPE_MAP,
+      .keys = &header_name,
+      .of = &texts,
+      .describe = NOT_REQUIRED },
+    CHECK_TYPE,
+    FLAG("https_verify_certificate", "true"),
     { .name = "concurrency",
       .type = WEIR_TYPE_INTEGER,
       .flags = WEIR_HAS_RANGE,
       .initial = "10",
       .min = 1,
       .max = 2147483648 },
-    { .name = "headers", .type = WEIR_TYPE_MAP, .keys = &header_name, .of = &texts },
-    RECORD("healthy", active_healthy),
     { .name = "http_path",
       .type = WEIR_TYPE_STRING,
       .initial = "\"/\"",
       .starts_with = "/",
       .match_none = no_empty_segments,
       .check = weir_check_path },
-    { .name = "https_sni", .type = WEIR_TYPE_STRING, .check = weir_check_sni },
-    FLAG("https_verify_certificate", "true"),
-    INTERVAL("timeout", "1"),
-    CHECK_TYPE,
-    RECORD("unhealthy", active_unhealthy),
     { 0 },
 };
 static const weir_field_t passive_fields[] = {
-    RECORD("healthy", passive_healthy),
     CHECK_TYPE,
+    RECORD("healthy", passive_healthy),
     RECORD("unhealthy", passive_unhealthy),
     { 0 },
 };
@@ -607,8 +650,7 @@ static const weir_field_t target_fields[] = {
     { 0 },
 };
 
-/* -- plugins
- * ---------------------------------------------------------------------------------------- */
+/* -- plugins ----------------------------------------------------------------- */
 
 #define PLUGIN_SCOPE(field, entity)                                                             \
     {                                                                                           \
@@ -639,8 +681,7 @@ static const weir_field_t plugin_fields[] = {
     { 0 },
 };
 
-/* -- the list
- * ------------------------------------------------------------------------------------------ */
+/* -- the list ---------------------------------------------------------------- */
 
 static const char *const target_key[] = { "upstream", "target", NULL };
 static const char *const plugin_key[] = { "name", "route", "service", "consumer", NULL };

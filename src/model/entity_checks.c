@@ -164,6 +164,8 @@ static weir_json_t *check_custom(weir_engine_t *engine, const weir_check_t *chec
                                  const weir_json_t *entity, weir_json_t *errors)
 {
     char name[96];
+    if (check->custom == NULL)
+        return errors;
     for (const char *at = check->fields; next_name(&at, name, sizeof(name));) {
         weir_str_t text = weir_json_get_string(entity, name, (weir_str_t){ "", 0 });
         if (weir_json_get(errors, name) != NULL || weir_str_starts(text, WEIR_STR("{vault://")))

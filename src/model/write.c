@@ -264,8 +264,7 @@ static int resolve(write_t *w, weir_json_t *entity)
     return rc;
 }
 
-/* -- ttl ------------------------------------------------------------------------------------------
- */
+/* -- ttl --------------------------------------------------------------------- */
 
 /* Takes `ttl` out of the body; *ret is the absolute expiry (null: none), NULL if
  * the body has none (or null, which means the same). */
@@ -289,8 +288,7 @@ static int take_ttl(write_t *w, weir_json_t *body, weir_json_t **ret)
     return *ret != NULL ? WEIR_OK : WEIR_NO_MEMORY;
 }
 
-/* -- transformations
- * --------------------------------------------------------------------------------- */
+/* -- transformations --------------------------------------------------------- */
 
 static int transform(const write_t *w, weir_json_t *entity)
 {
@@ -330,8 +328,7 @@ static int normalize_id(weir_json_t *entity)
     return set_text(entity, "id", weir_str(text));
 }
 
-/* -- the steps in order
- * ----------------------------------------------------------------------------------- */
+/* -- the steps in order ------------------------------------------------------ */
 
 static int check_explicit_id(write_t *w, const weir_json_t *body)
 {

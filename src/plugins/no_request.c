@@ -1,0 +1,142 @@
+/* no_request.c -- the request functions of processes that serve none.
+ *
+ * A plugin is one object with its compile function, which the agent calls, and
+ * its phases, which only a worker calls. So that the agent links, these stand in
+ * for src/proxy's functions; they are weak, and calling one is our mistake. */
+#include "base/base.h"
+#include "weir/plugin.h"
+
+#define ABSENT __attribute__((weak))
+#define FAIL() weir_assert_failed("a request", __FILE__, __LINE__)
+
+ABSENT weir_str_t weir_request_method(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_target(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT bool weir_request_header(weir_request_t *request, weir_str_t name, size_t nth,
+                                weir_str_t *ret)
+{
+    (void)request, (void)name, (void)nth, (void)ret;
+    FAIL();
+}
+
+ABSENT int weir_request_set_header(weir_request_t *request, weir_str_t name, weir_str_t value)
+{
+    (void)request, (void)name, (void)value;
+    FAIL();
+}
+
+ABSENT bool weir_request_argument(weir_request_t *request, weir_str_t name, size_t nth,
+                                  weir_str_t *ret)
+{
+    (void)request, (void)name, (void)nth, (void)ret;
+    FAIL();
+}
+
+ABSENT int weir_request_remove_argument(weir_request_t *request, weir_str_t name)
+{
+    (void)request, (void)name;
+    FAIL();
+}
+
+ABSENT int weir_request_read_body(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_body(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT int weir_request_set_body(weir_request_t *request, weir_str_t body)
+{
+    (void)request, (void)body;
+    FAIL();
+}
+
+ABSENT void *weir_request_alloc(weir_request_t *request, size_t bytes)
+{
+    (void)request, (void)bytes;
+    FAIL();
+}
+
+ABSENT int64_t weir_request_now_s(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT const char *weir_request_id(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT int weir_request_find_credential(weir_request_t *request, const char *entity, weir_str_t key,
+                                        weir_identity_t *ret)
+{
+    (void)request, (void)entity, (void)key, (void)ret;
+    FAIL();
+}
+
+ABSENT int weir_request_find_consumer(weir_request_t *request, weir_str_t id_or_name,
+                                      weir_identity_t *ret)
+{
+    (void)request, (void)id_or_name, (void)ret;
+    FAIL();
+}
+
+ABSENT int weir_request_authenticate(weir_request_t *request, const weir_identity_t *identity,
+                                     bool anonymous)
+{
+    (void)request, (void)identity, (void)anonymous;
+    FAIL();
+}
+
+ABSENT bool weir_request_is_authenticated(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_route_json(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_service_json(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT int weir_request_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value)
+{
+    (void)request, (void)name, (void)value;
+    FAIL();
+}
+
+ABSENT int weir_request_answer(weir_request_t *request, int status, weir_str_t content_type,
+                               weir_str_t body)
+{
+    (void)request, (void)status, (void)content_type, (void)body;
+    FAIL();
+}
+
+ABSENT int weir_request_fail(weir_request_t *request, int status, weir_str_t message)
+{
+    (void)request, (void)status, (void)message;
+    FAIL();
+}
