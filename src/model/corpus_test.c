@@ -402,6 +402,11 @@ static bool complete_body(world_t *world, const place_t *place, weir_write_t wri
         }
     }
     weir_uuid_t id;
+    weir_uuid_t given;
+    const weir_json_t *sent = weir_json_get(body, "id");
+    bool judged = sent != NULL && weir_uuid_parse(weir_json_string(sent), &given) != WEIR_OK;
+    if (write == WEIR_UPSERT && weir_uuid_parse(weir_str(place->key), &id) == WEIR_OK && judged)
+        return true; /* a bad id is left for the model to refuse */
     if (write == WEIR_UPSERT && weir_uuid_parse(weir_str(place->key), &id) == WEIR_OK)
         weir_json_set(body, "id", weir_json_new_string(weir_str(place->key)));
     else if (write == WEIR_UPSERT && place->schema->endpoint_key != NULL)

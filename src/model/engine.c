@@ -93,6 +93,28 @@ extern const weir_field_t weir_route_http_fields[], weir_route_stream_fields[],
 extern const weir_check_t weir_route_http_checks[], weir_route_stream_checks[],
     weir_route_grpc_checks[];
 
+/* A value in the words of the incumbent's language. */
+static weir_json_t *unknown_type(weir_engine_t *engine, const weir_json_t *value)
+{
+    switch (weir_json_kind(value)) {
+    case WEIR_JSON_STRING:
+        return weir_engine_text(engine, "unknown type: %.*s",
+                                WEIR_STR_ARG(weir_json_string(value)));
+    case WEIR_JSON_NUMBER:
+        return weir_engine_text(engine, "unknown type: %.14g", weir_json_number(value));
+    case WEIR_JSON_BOOLEAN:
+        return weir_engine_text(engine, "unknown type: %s",
+                                weir_json_boolean(value) ? "true" : "false");
+    case WEIR_JSON_NULL:
+        return weir_engine_text(engine, "unknown type: userdata: NULL");
+    case WEIR_JSON_ABSENT:
+    case WEIR_JSON_ARRAY:
+    case WEIR_JSON_OBJECT:
+        break;
+    }
+    return weir_engine_text(engine, "unknown type: nil");
+}
+
 /* By the first protocol of the set that there is (entity-schemas:
  * route_subschema_choice). */
 static weir_json_t *choose_route(weir_engine_t *engine, const weir_json_t *entity)
@@ -101,12 +123,9 @@ static weir_json_t *choose_route(weir_engine_t *engine, const weir_json_t *entit
     if (weir_json_is_null(protocols))
         return weir_engine_add(engine, NULL, "protocols",
                                weir_engine_text(engine, "required field missing"));
-    if (weir_json_kind(protocols) != WEIR_JSON_ARRAY &&
-        weir_json_kind(protocols) != WEIR_JSON_OBJECT)
-        return weir_engine_add(engine, NULL, "protocols",
-                               weir_engine_text(engine, "expected a set"));
-    const weir_json_t *first = weir_json_first(protocols);
-    for (const weir_json_t *item = first; item != NULL; item = weir_json_next(item)) {
+    bool list = weir_json_kind(protocols) == WEIR_JSON_ARRAY;
+    const weir_json_t *first = list ? weir_json_first(protocols) : protocols;
+    for (const weir_json_t *item = first; item != NULL; item = list ? weir_json_next(item) : NULL) {
         weir_str_t name = weir_json_string(item);
         if (name.data == NULL)
             continue;
@@ -126,9 +145,7 @@ static weir_json_t *choose_route(weir_engine_t *engine, const weir_json_t *entit
             return NULL;
         }
     }
-    weir_str_t name = first != NULL ? weir_json_string(first) : WEIR_STR("nil");
-    return weir_engine_add(engine, NULL, "protocols",
-                           weir_engine_text(engine, "unknown type: %.*s", WEIR_STR_ARG(name)));
+    return weir_engine_add(engine, NULL, "protocols", unknown_type(engine, first));
 }
 
 static weir_json_t *choose_plugin(weir_engine_t *engine, const weir_json_t *entity)

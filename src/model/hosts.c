@@ -53,6 +53,16 @@ static bool split_ipv6(weir_str_t text, split_host_t *ret)
     return true;
 }
 
+/* What follows a colon is a port only then; else the colon is a bad character. */
+static bool all_digits(const char *at, const char *end)
+{
+    if (at == end)
+        return false;
+    while (at < end && isdigit((unsigned char)*at))
+        at++;
+    return at == end;
+}
+
 static bool split(weir_str_t text, split_host_t *ret)
 {
     if (kind_of(text) == HOST_IPV6)
@@ -60,7 +70,7 @@ static bool split(weir_str_t text, split_host_t *ret)
     const char *colon = memchr(text.data, ':', text.len);
     ret->host = text;
     ret->port = (weir_str_t){ NULL, 0 };
-    if (colon != NULL) {
+    if (colon != NULL && all_digits(colon + 1, text.data + text.len)) {
         ret->host.len = (size_t)(colon - text.data);
         ret->port = (weir_str_t){ colon + 1, text.len - ret->host.len - 1 };
     }
@@ -304,7 +314,8 @@ int weir_check_target(weir_str_t value, weir_error_t *err)
     if (weir_target_normalize(value, normal, sizeof(normal)) == WEIR_OK)
         return WEIR_OK;
     return weir_error_set(err, WEIR_INVALID, NULL,
-                          "Invalid target; not a valid hostname or ip address");
+                          "Invalid target ('%.*s'); not a valid hostname or ip address",
+                          WEIR_STR_ARG(value));
 }
 
 int weir_check_ip_or_cidr(weir_str_t value, weir_error_t *err)

@@ -96,9 +96,17 @@ static int print_table(const weir_json_t *value, unsigned depth, weir_buffer_t *
     WEIR_AUTO(free)
     const weir_json_t **members = kind == WEIR_JSON_OBJECT ? sorted(value, &count) : NULL;
     const weir_json_t *item = kind == WEIR_JSON_ARRAY ? weir_json_first(value) : NULL;
+    bool gap = false; /* nulls only fill places: what follows them shows its index */
     for (size_t i = 0; kind == WEIR_JSON_ARRAY ? item != NULL : i < count; i++) {
         const weir_json_t *at = kind == WEIR_JSON_ARRAY ? item : members[i];
+        if (kind == WEIR_JSON_ARRAY && weir_json_is_null(at)) {
+            gap = true;
+            item = weir_json_next(item);
+            continue;
+        }
         indent(out, depth + 1);
+        if (gap)
+            weir_buffer_printf(out, "[%zu] = ", i + 1);
         if (kind == WEIR_JSON_OBJECT) {
             const char *name = weir_json_name(at);
             weir_buffer_printf(out, is_identifier(name) ? "%s = " : "[\"%s\"] = ", name);

@@ -211,7 +211,7 @@ static weir_json_t *validate_list(weir_engine_t *engine, const weir_field_t *fie
     bool set = field->type == WEIR_TYPE_SET;
     if (weir_json_kind(value) != WEIR_JSON_ARRAY)
         return weir_engine_text(engine, set ? "expected a set" : "expected an array");
-    if (set)
+    if (set && field->of->type != WEIR_TYPE_RECORD) /* no two records are the same there */
         drop_duplicates(value);
     weir_json_t *errors = NULL;
     size_t index = 0;
@@ -245,6 +245,9 @@ static weir_json_t *validate_list(weir_engine_t *engine, const weir_field_t *fie
 static weir_json_t *validate_map(weir_engine_t *engine, const weir_field_t *field,
                                  weir_json_t *value)
 {
+    if (weir_json_kind(value) == WEIR_JSON_ARRAY && field->keys != NULL &&
+        field->keys->type == WEIR_TYPE_STRING) /* an array is a table with numbers as keys */
+        return weir_engine_text(engine, "expected a string");
     if (weir_json_kind(value) != WEIR_JSON_OBJECT)
         return weir_engine_text(engine, "expected a map");
     for (weir_json_t *member = weir_json_first_mutable(value); member != NULL;
@@ -295,9 +298,24 @@ static weir_json_t *validate_members(weir_engine_t *engine, const weir_field_t *
     return errors;
 }
 
+/* An array is a table with numbers as keys: none of them is a member. */
+static weir_json_t *unknown_elements(weir_engine_t *engine, const weir_json_t *array)
+{
+    weir_json_t *errors = weir_json_new_array();
+    for (const weir_json_t *item = weir_json_first(array); errors != NULL && item != NULL;
+         item = weir_json_next(item))
+        if (weir_json_append(errors, weir_engine_text(engine, "unknown field")) != WEIR_OK)
+            break;
+    if (errors == NULL)
+        engine->failed = WEIR_NO_MEMORY;
+    return errors;
+}
+
 static weir_json_t *validate_record(weir_engine_t *engine, const weir_field_t *field,
                                     weir_json_t *value)
 {
+    if (weir_json_kind(value) == WEIR_JSON_ARRAY)
+        return unknown_elements(engine, value);
     if (weir_json_kind(value) != WEIR_JSON_OBJECT)
         return weir_engine_text(engine, "expected a record");
     weir_json_t *errors = NULL;
@@ -338,9 +356,11 @@ static weir_json_t *validate_foreign(weir_engine_t *engine, const weir_field_t *
         const char *name = weir_json_name(member);
         const weir_field_t *foreign =
             name != NULL ? weir_schema_field(schema, weir_str(name)) : NULL;
-        if (foreign == NULL || weir_json_is_null(member) || foreign->type == WEIR_TYPE_FOREIGN)
+        if (name == NULL ||
+            (foreign != NULL && (weir_json_is_null(member) || foreign->type == WEIR_TYPE_FOREIGN)))
             continue;
-        weir_json_t *error = weir_engine_validate_field(engine, foreign, member);
+        weir_json_t *error = foreign != NULL ? weir_engine_validate_field(engine, foreign, member)
+                                             : weir_engine_text(engine, "unknown field");
         if (error != NULL)
             errors = weir_engine_add(engine, errors, name, error);
     }

@@ -18,6 +18,7 @@ typedef struct write {
     const weir_model_env_t *env;
     weir_write_t kind;
     weir_problem_t *problem;
+    bool keep_digest; /* the certificate is not part of this write */
 } write_t;
 
 static int no_memory(weir_json_t *entity)
@@ -133,8 +134,24 @@ static int upstream_normalize(weir_json_t *entity)
     return WEIR_OK;
 }
 
+/* The incumbent brings a new target into its form before it looks at the rest. */
+static int target_form(write_t *w, const weir_json_t *body)
+{
+    char normal[1024];
+    weir_str_t target = weir_json_get_string(body, "target", (weir_str_t){ NULL, 0 });
+    if (w->kind == WEIR_UPDATE || target.data == NULL ||
+        weir_target_normalize(target, normal, sizeof(normal)) == WEIR_OK)
+        return WEIR_OK;
+    weir_json_t *error =
+        weir_engine_text(&w->engine, "Invalid target; not a valid hostname or ip address");
+    return weir_problem_schema_violation(w->problem,
+                                         weir_engine_add(&w->engine, NULL, "target", error));
+}
+
 static int shorthands(write_t *w, weir_json_t *body)
 {
+    if (w->schema->type == WEIR_TARGETS)
+        return target_form(w, body);
     if (w->schema->type == WEIR_SERVICES)
         return service_shorthands(w, body);
     if (w->schema->type == WEIR_UPSTREAMS)
@@ -293,6 +310,8 @@ static int take_ttl(write_t *w, weir_json_t *body, weir_json_t **ret)
 static int transform(const write_t *w, weir_json_t *entity)
 {
     if (w->schema->type == WEIR_CA_CERTIFICATES) {
+        if (w->keep_digest && !weir_json_is_null(weir_json_get(entity, "cert_digest")))
+            return WEIR_OK;
         char digest[65];
         weir_str_t cert = weir_json_get_string(entity, "cert", WEIR_STR(""));
         if (weir_certificate_digest(cert, digest, NULL) != WEIR_OK)
@@ -361,10 +380,14 @@ static int prepare(write_t *w, weir_json_t *body, const weir_json_t *current, we
         if (rc != WEIR_OK)
             return no_memory(entity);
     } else if (current != NULL) {
-        /* A replacement keeps the identity, whatever the body says. */
-        weir_json_t *key = weir_json_copy(weir_json_get(current, w->schema->primary_key));
-        if (weir_json_set(entity, w->schema->primary_key, key) != WEIR_OK)
-            return no_memory(entity);
+        /* A replacement keeps the identity; an id in the body is only judged. */
+        const weir_json_t *id = weir_json_get(body, w->schema->primary_key);
+        weir_uuid_t ignored;
+        if (weir_json_is_null(id) || weir_uuid_parse(weir_json_string(id), &ignored) == WEIR_OK) {
+            weir_json_t *key = weir_json_copy(weir_json_get(current, w->schema->primary_key));
+            if (weir_json_set(entity, w->schema->primary_key, key) != WEIR_OK)
+                return no_memory(entity);
+        }
     }
     int rc = automatic(w, entity);
     if (rc != WEIR_OK) {
@@ -430,6 +453,7 @@ int weir_model_write(const weir_schema_t *schema, weir_write_t kind, const weir_
     w.engine = (weir_engine_t){ .schema = schema,
                                 .now_s = (int64_t)env->now,
                                 .updating = kind == WEIR_UPDATE };
+    w.keep_digest = kind == WEIR_UPDATE && weir_json_get(body, "cert") == NULL;
     weir_json_t *input =
         weir_json_kind(body) == WEIR_JSON_OBJECT ? weir_json_copy(body) : weir_json_new_object();
     if (input == NULL)
@@ -492,6 +516,7 @@ int weir_model_accept(const weir_schema_t *schema, const weir_json_t *row, doubl
     weir_model_env_t env = { .now = now };
     write_t w = { .schema = schema, .env = &env, .kind = WEIR_INSERT, .problem = problem };
     w.engine = (weir_engine_t){ .schema = schema, .now_s = (int64_t)now };
+    w.keep_digest = true;
     weir_json_t *entity =
         weir_json_kind(row) == WEIR_JSON_OBJECT ? weir_json_copy(row) : weir_json_new_object();
     if (entity == NULL)
@@ -551,8 +576,5 @@ int weir_model_check_key(const weir_schema_t *schema, weir_str_t value, weir_pro
     for (size_t i = 0; i < WEIR_COUNT(names); i++)
         if (strcmp(names[i].key, schema->endpoint_key) == 0)
             name = names[i].name;
-    weir_json_t *fields =
-        weir_engine_add(&engine, NULL, schema->endpoint_key, weir_json_copy(error));
-    return weir_problem_set(problem, 10, name, fields, "%.*s",
-                            WEIR_STR_ARG(weir_json_string(owned)));
+    return weir_problem_set(problem, 10, name, NULL, "%.*s", WEIR_STR_ARG(weir_json_string(owned)));
 }
