@@ -536,6 +536,16 @@ static const weir_field_t healthcheck_fields[] = {
     { 0 },
 };
 
+/* The default that is shown lacks the threshold, though a new upstream has it. */
+#define HEALTHCHECKS_SHOWN                                                                         \
+    "{\"default\":{\"active\":{\"timeout\":1,\"healthy\":{\"http_statuses\":[200,302],"            \
+    "\"successes\":0,\"interval\":0},\"unhealthy\":{\"interval\":0,\"tcp_failures\":0,"            \
+    "\"timeouts\":0,\"http_statuses\":[429,404,500,501,502,503,504,505],\"http_failures\":0},"     \
+    "\"type\":\"http\",\"https_verify_certificate\":true,\"concurrency\":10,\"http_path\":\"/\"}," \
+    "\"passive\":{\"type\":\"http\",\"healthy\":{\"http_statuses\":[200,201,202,203,204,205,206,"  \
+    "207,208,226,300,301,302,303,304,305,306,307,308],\"successes\":0},\"unhealthy\":{"            \
+    "\"tcp_failures\":0,\"timeouts\":0,\"http_statuses\":[429,500,503],\"http_failures\":0}}}}"
+
 #define HASH_INPUTS "none consumer ip header cookie path query_arg uri_capture"
 #define HASH_INPUT(field)                                                                       \
     {                                                                                           \
@@ -583,7 +593,12 @@ static const weir_field_t upstream_fields[] = {
       .initial = "10000",
       .min = 10,
       .max = 65536 },
-    RECORD("healthchecks", healthcheck_fields),
+    { .name = "healthchecks",
+      .type = WEIR_TYPE_RECORD,
+      .flags = WEIR_REQUIRED,
+      .initial = "{}",
+      .fields = healthcheck_fields,
+      .describe = HEALTHCHECKS_SHOWN },
     TAGS,
     { .name = "host_header",
       .type = WEIR_TYPE_STRING,
