@@ -8,6 +8,11 @@
 #include "base/base.h"
 #include "weir/json.h"
 
+/* Stands in a reason for the value that was judged: texts show it whole, however
+ * long, and an error object is short. The engine puts it in. */
+#define WEIR_VALUE "\001"
+#define WEIR_REGEX "\002" /* the same without its first byte, a '~' */
+
 int weir_check_host(weir_str_t value, weir_error_t *err);
 int weir_check_host_with_optional_port(weir_str_t value, weir_error_t *err);
 int weir_check_route_host(weir_str_t value, weir_error_t *err); /* one '*' at an end */
@@ -32,8 +37,12 @@ int weir_check_cert_alt_matches_key_alt(const weir_json_t *entity, int64_t now_s
 int weir_check_cert_types_differ(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
 int weir_check_single_unexpired_ca(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
 
-/* Regular expressions of paths and headers must also fit an engine without
- * look-around and back-references, as the incumbent's (routing 1.5). */
+/* `regex` must compile in PCRE2 (the value judged is "~" and the regex). */
+int weir_check_regex(weir_str_t regex, weir_error_t *err);
+/* ... and be of the syntax of the incumbent's second engine, which has linear
+ * time and no look-around, back-references, possessive or atomic groups. */
+int weir_check_linear_regex(weir_str_t regex, weir_error_t *err);
+/* All regular expressions of a route (routing 1.5). */
 int weir_check_route_expression(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
 
 /* SHA-256 of the first certificate in `pem`, DER form, as 64 lower-case digits. */

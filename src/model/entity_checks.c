@@ -172,7 +172,10 @@ static weir_json_t *check_custom(weir_engine_t *engine, const weir_check_t *chec
             return errors;
     }
     weir_error_t err = { 0 };
-    if (check->custom(entity, engine->now_s, &err) == WEIR_OK)
+    int rc = check->custom(entity, engine->now_s, &err);
+    if (rc == WEIR_NO_MEMORY)
+        engine->failed = rc;
+    if (rc != WEIR_INVALID)
         return errors;
     if (err.field[0] != '\0')
         return weir_engine_add(engine, errors, err.field,

@@ -146,23 +146,23 @@ static bool valid_port(weir_str_t port)
     return weir_parse_int64(port, 0, 65535, &number) == WEIR_OK;
 }
 
-static int invalid_value(weir_str_t value, weir_error_t *err)
+static int invalid_value(weir_error_t *err)
 {
-    return weir_error_set(err, WEIR_INVALID, NULL, "invalid value: %.*s", WEIR_STR_ARG(value));
+    return weir_error_set(err, WEIR_INVALID, NULL, "invalid value: " WEIR_VALUE);
 }
 
 int weir_check_host(weir_str_t value, weir_error_t *err)
 {
     split_host_t parts;
     if (!split(value, &parts))
-        return invalid_value(value, err);
+        return invalid_value(err);
     if (parts.port.data != NULL && parts.kind != HOST_IPV6)
         return valid_host(&parts) || parts.host.len > 0
                    ? weir_error_set(err, WEIR_INVALID, NULL, "must not have a port")
-                   : invalid_value(value, err);
+                   : invalid_value(err);
     if (parts.port.data != NULL)
         return weir_error_set(err, WEIR_INVALID, NULL, "must not have a port");
-    return valid_host(&parts) ? WEIR_OK : invalid_value(value, err);
+    return valid_host(&parts) ? WEIR_OK : invalid_value(err);
 }
 
 int weir_check_host_with_optional_port(weir_str_t value, weir_error_t *err)
@@ -171,8 +171,8 @@ int weir_check_host_with_optional_port(weir_str_t value, weir_error_t *err)
     split_host_t parts;
     bool fine = split(value, &parts);
     if (!fine || !valid_host(&parts))
-        return weir_error_set(err, WEIR_INVALID, NULL, "invalid %s: %.*s",
-                              words[fine ? parts.kind : HOST_IPV6], WEIR_STR_ARG(value));
+        return weir_error_set(err, WEIR_INVALID, NULL, "invalid %s: " WEIR_VALUE,
+                              words[fine ? parts.kind : HOST_IPV6]);
     if (parts.port.data != NULL && !valid_port(parts.port))
         return weir_error_set(err, WEIR_INVALID, NULL, "invalid port number");
     return WEIR_OK;
@@ -191,6 +191,17 @@ static bool without_wildcards(weir_str_t value, char *out, size_t bytes, weir_st
     }
     *ret = (weir_str_t){ out, len };
     return true;
+}
+
+/* Puts `plain`, which was judged, where the text would show the value. */
+static int about(weir_str_t plain, int rc, weir_error_t *err)
+{
+    char start[sizeof(err->reason)];
+    const char *mark = rc != WEIR_OK && err != NULL ? strstr(err->reason, WEIR_VALUE) : NULL;
+    if (mark == NULL)
+        return rc;
+    snprintf(start, sizeof(start), "%.*s", (int)(mark - err->reason), err->reason);
+    return weir_error_set(err, rc, NULL, "%s%.*s", start, WEIR_STR_ARG(plain));
 }
 
 enum { HOST_BYTES_MAX = 1024 };
@@ -213,23 +224,21 @@ int weir_check_route_host(weir_str_t value, weir_error_t *err)
         return weir_error_set(err, WEIR_INVALID, NULL, "invalid hostname: longer than %d bytes",
                               HOST_BYTES_MAX);
     int rc = weir_check_host_with_optional_port(plain, err);
-    if (rc != WEIR_OK && err != NULL && strncmp(err->reason, "invalid hostname: ", 18) == 0)
-        return weir_error_set(err, rc, NULL, "invalid hostname: %.*s", WEIR_STR_ARG(plain));
-    return rc;
+    return stars > 0 ? about(plain, rc, err) : rc;
 }
 
 int weir_check_sni(weir_str_t value, weir_error_t *err)
 {
     split_host_t parts;
     if (!split(value, &parts))
-        return invalid_value(value, err);
+        return invalid_value(err);
     if (parts.kind != HOST_NAME && valid_host(&parts))
         return weir_error_set(err, WEIR_INVALID, NULL, "must not be an IP");
     if (parts.port.data != NULL && parts.kind == HOST_NAME && valid_host(&parts))
         return weir_error_set(err, WEIR_INVALID, NULL, "must not have a port");
     return parts.port.data == NULL && parts.kind == HOST_NAME && valid_host(&parts)
                ? WEIR_OK
-               : invalid_value(value, err);
+               : invalid_value(err);
 }
 
 int weir_check_wildcard_host(weir_str_t value, weir_error_t *err)
@@ -247,11 +256,8 @@ int weir_check_wildcard_host(weir_str_t value, weir_error_t *err)
     char out[HOST_BYTES_MAX];
     weir_str_t plain;
     if (!without_wildcards(value, out, sizeof(out), &plain))
-        return invalid_value(value, err);
-    int rc = weir_check_sni(plain, err);
-    if (rc != WEIR_OK && err != NULL && strncmp(err->reason, "invalid value", 13) == 0)
-        return invalid_value(plain, err);
-    return rc;
+        return invalid_value(err);
+    return about(plain, weir_check_sni(plain, err), err);
 }
 
 int weir_check_upstream_name(weir_str_t value, weir_error_t *err)
@@ -270,8 +276,7 @@ int weir_check_upstream_name(weir_str_t value, weir_error_t *err)
         why = "no port allowed";
     if (why == NULL)
         return WEIR_OK;
-    return weir_error_set(err, WEIR_INVALID, NULL, "Invalid name ('%.*s'); %s", WEIR_STR_ARG(value),
-                          why);
+    return weir_error_set(err, WEIR_INVALID, NULL, "Invalid name ('" WEIR_VALUE "'); %s", why);
 }
 
 int weir_target_normalize(weir_str_t target, char *ret, size_t bytes)
@@ -314,8 +319,7 @@ int weir_check_target(weir_str_t value, weir_error_t *err)
     if (weir_target_normalize(value, normal, sizeof(normal)) == WEIR_OK)
         return WEIR_OK;
     return weir_error_set(err, WEIR_INVALID, NULL,
-                          "Invalid target ('%.*s'); not a valid hostname or ip address",
-                          WEIR_STR_ARG(value));
+                          "Invalid target ('" WEIR_VALUE "'); not a valid hostname or ip address");
 }
 
 int weir_check_ip_or_cidr(weir_str_t value, weir_error_t *err)
@@ -331,6 +335,5 @@ int weir_check_ip_or_cidr(weir_str_t value, weir_error_t *err)
     }
     if (fine)
         return WEIR_OK;
-    return weir_error_set(err, WEIR_INVALID, NULL, "invalid ip or cidr range: '%.*s'",
-                          WEIR_STR_ARG(value));
+    return weir_error_set(err, WEIR_INVALID, NULL, "invalid ip or cidr range: '" WEIR_VALUE "'");
 }

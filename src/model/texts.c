@@ -1,12 +1,9 @@
-/* texts.c -- rules for names, tags, paths, regular expressions. */
+/* texts.c -- rules for names, tags, paths. */
 #include "model/checks.h"
 #include "weir/schema.h"
 
 #include <ctype.h>
 #include <stdlib.h>
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 
 bool weir_utf8_valid(weir_str_t text, size_t *ret_position)
 {
@@ -47,9 +44,9 @@ int weir_check_utf8_name(weir_str_t value, weir_error_t *err)
         unsigned char c = (unsigned char)value.data[i];
         if (c < 0x80 && !isalnum(c) && c != '.' && c != '-' && c != '_' && c != '~')
             rc = weir_error_set(err, WEIR_INVALID, NULL,
-                                "invalid value '%.*s': the only accepted ascii characters are "
-                                "alphanumerics or ., -, _, and ~",
-                                WEIR_STR_ARG(value));
+                                "invalid value '" WEIR_VALUE
+                                "': the only accepted ascii characters are "
+                                "alphanumerics or ., -, _, and ~");
     }
     return rc;
 }
@@ -61,9 +58,9 @@ int weir_check_tag(weir_str_t value, weir_error_t *err)
         unsigned char c = (unsigned char)value.data[i];
         if (c < 0x20 || c == 0x7f || c == ',' || c == '/')
             rc = weir_error_set(err, WEIR_INVALID, NULL,
-                                "invalid tag '%.*s': expected printable ascii (except `,` and `/`)"
-                                " or valid utf-8 sequences",
-                                WEIR_STR_ARG(value));
+                                "invalid tag '" WEIR_VALUE
+                                "': expected printable ascii (except `,` and `/`)"
+                                " or valid utf-8 sequences");
     }
     return rc;
 }
@@ -77,17 +74,16 @@ int weir_check_header_name(weir_str_t value, weir_error_t *err)
     if (fine)
         return WEIR_OK;
     return weir_error_set(err, WEIR_INVALID, NULL,
-                          "bad header name '%.*s', allowed characters are A-Z, a-z, 0-9, '_', "
-                          "and '-'",
-                          WEIR_STR_ARG(value));
+                          "bad header name '" WEIR_VALUE
+                          "', allowed characters are A-Z, a-z, 0-9, '_', "
+                          "and '-'");
 }
 
 int weir_check_method(weir_str_t value, weir_error_t *err)
 {
     for (size_t i = 0; i < value.len; i++)
         if (value.data[i] < 'A' || value.data[i] > 'Z')
-            return weir_error_set(err, WEIR_INVALID, NULL, "invalid value: %.*s",
-                                  WEIR_STR_ARG(value));
+            return weir_error_set(err, WEIR_INVALID, NULL, "invalid value: " WEIR_VALUE);
     return WEIR_OK;
 }
 
@@ -129,9 +125,9 @@ int weir_check_path(weir_str_t value, weir_error_t *err)
     for (size_t i = 0; i < value.len; i++)
         if (!is_pchar(value.data[i]))
             return weir_error_set(err, WEIR_INVALID, NULL,
-                                  "invalid path: '%.*s' (characters outside of the reserved list "
-                                  "of RFC 3986 found)",
-                                  WEIR_STR_ARG(value));
+                                  "invalid path: '" WEIR_VALUE
+                                  "' (characters outside of the reserved list "
+                                  "of RFC 3986 found)");
     return check_escapes(value, err);
 }
 
@@ -182,53 +178,6 @@ static size_t normalize(weir_str_t path, char *out)
     return to;
 }
 
-/* What the incumbent's second engine (linear time, no look-around) lacks. */
-static const char *not_in_linear_engine(weir_str_t regex)
-{
-    for (size_t i = 0; i + 1 < regex.len; i++) {
-        const char *at = regex.data + i;
-        size_t left = regex.len - i;
-        if (at[0] == '\\') {
-            if (at[1] >= '1' && at[1] <= '9')
-                return "backreferences are not supported";
-            i++;
-        } else if (at[0] == '(' && at[1] == '?' && left > 2) {
-            if (at[2] == '=' || at[2] == '!' ||
-                (at[2] == '<' && left > 3 && (at[3] == '=' || at[3] == '!')))
-                return "look-around, including look-ahead and look-behind, is not supported";
-            if (at[2] == '>')
-                return "unrecognized flag";
-        }
-    }
-    return NULL;
-}
-
-static int check_regex(weir_str_t regex, weir_error_t *err)
-{
-    int number = 0;
-    PCRE2_SIZE offset = 0;
-    pcre2_code *code =
-        pcre2_compile((PCRE2_SPTR)regex.data, regex.len, PCRE2_ANCHORED, &number, &offset, NULL);
-    if (code == NULL) {
-        PCRE2_UCHAR text[160] = "";
-        pcre2_get_error_message(number, text, sizeof(text));
-        weir_str_t rest = { regex.data + (offset < regex.len ? offset : regex.len),
-                            offset < regex.len ? regex.len - offset : 0 };
-        if (rest.len == 0)
-            return weir_error_set(err, WEIR_INVALID, NULL,
-                                  "invalid regex: '%.*s' (PCRE returned: pcre2_compile() failed: "
-                                  "%s in \"%.*s\")",
-                                  WEIR_STR_ARG(regex), (const char *)text, WEIR_STR_ARG(regex));
-        return weir_error_set(err, WEIR_INVALID, NULL,
-                              "invalid regex: '%.*s' (PCRE returned: pcre2_compile() failed: "
-                              "%s in \"%.*s\" at \"%.*s\")",
-                              WEIR_STR_ARG(regex), (const char *)text, WEIR_STR_ARG(regex),
-                              WEIR_STR_ARG(rest));
-    }
-    pcre2_code_free(code);
-    return WEIR_OK;
-}
-
 enum { PATH_BYTES_MAX = 8192 };
 
 int weir_check_route_path(weir_str_t value, weir_error_t *err)
@@ -245,51 +194,11 @@ int weir_check_route_path(weir_str_t value, weir_error_t *err)
     if (rc != WEIR_OK)
         return rc;
     if (value.data[0] == '~')
-        return check_regex((weir_str_t){ value.data + 1, value.len - 1 }, err);
+        return weir_check_regex((weir_str_t){ value.data + 1, value.len - 1 }, err);
     char normal[PATH_BYTES_MAX];
     size_t len = normalize(value, normal);
     if (weir_str_equal(value, (weir_str_t){ normal, len }))
         return WEIR_OK;
     return weir_error_set(err, WEIR_INVALID, NULL,
                           "non-normalized path, consider use '%.*s' instead", (int)len, normal);
-}
-
-static int check_linear(weir_str_t regex, weir_error_t *err)
-{
-    const char *why = not_in_linear_engine(regex);
-    if (why == NULL)
-        return WEIR_OK;
-    return weir_error_set(err, WEIR_INVALID, NULL,
-                          "Router Expression failed validation: regex parse error: %s in '%.*s'",
-                          why, WEIR_STR_ARG(regex));
-}
-
-int weir_check_route_expression(const weir_json_t *entity, int64_t now_s, weir_error_t *err)
-{
-    (void)now_s;
-    for (const weir_json_t *path = weir_json_first(weir_json_get(entity, "paths")); path != NULL;
-         path = weir_json_next(path)) {
-        weir_str_t text = weir_json_string(path);
-        if (!weir_str_starts(text, WEIR_STR("~")))
-            continue;
-        int rc = check_linear((weir_str_t){ text.data + 1, text.len - 1 }, err);
-        if (rc != WEIR_OK)
-            return rc;
-    }
-    for (const weir_json_t *header = weir_json_first(weir_json_get(entity, "headers"));
-         header != NULL; header = weir_json_next(header)) {
-        for (const weir_json_t *item = weir_json_first(header); item != NULL;
-             item = weir_json_next(item)) {
-            weir_str_t text = weir_json_string(item);
-            if (!weir_str_starts(text, WEIR_STR("~*")))
-                continue;
-            weir_str_t regex = { text.data + 2, text.len - 2 };
-            int rc = check_regex(regex, err);
-            if (rc == WEIR_OK)
-                rc = check_linear(regex, err);
-            if (rc != WEIR_OK)
-                return rc;
-        }
-    }
-    return WEIR_OK;
 }

@@ -3,6 +3,8 @@
  * that fails gives the text. */
 #include "model/engine.h"
 
+#include "model/checks.h"
+
 #include "base/json.h"
 
 #include <math.h>
@@ -16,30 +18,44 @@
 
 enum { PATTERNS_MAX = 512 }; /* a power of two, far above what the tables hold */
 
+/* `code` is written before `regex` and never changes after it: readers need no lock. */
 static struct {
     const char *regex;
     pcre2_code *code;
 } patterns[PATTERNS_MAX];
 static pthread_mutex_t patterns_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static pcre2_code *compiled(const char *regex)
+/* The place of `regex`, or the free one where it belongs. */
+static size_t pattern_place(const char *regex)
 {
-    pcre2_code *code = NULL;
     size_t at = ((uintptr_t)regex >> 3) % PATTERNS_MAX;
-    pthread_mutex_lock(&patterns_lock);
-    while (patterns[at].regex != NULL && patterns[at].regex != regex)
+    for (size_t probes = 0; probes < PATTERNS_MAX; probes++) {
+        const char *there = __atomic_load_n(&patterns[at].regex, __ATOMIC_ACQUIRE);
+        if (there == NULL || there == regex)
+            return at;
         at = (at + 1) % PATTERNS_MAX;
+    }
+    weir_assert(!"more patterns than PATTERNS_MAX");
+    return 0;
+}
+
+static const pcre2_code *compiled(const char *regex)
+{
+    size_t at = pattern_place(regex);
+    if (__atomic_load_n(&patterns[at].regex, __ATOMIC_ACQUIRE) == regex)
+        return patterns[at].code;
+    pthread_mutex_lock(&patterns_lock);
+    at = pattern_place(regex); /* another thread may have been faster */
     if (patterns[at].regex == NULL) {
         int number = 0;
         PCRE2_SIZE offset = 0;
         patterns[at].code = pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED,
                                           PCRE2_DOLLAR_ENDONLY, &number, &offset, NULL);
         weir_assert(patterns[at].code != NULL);
-        patterns[at].regex = regex;
+        __atomic_store_n(&patterns[at].regex, regex, __ATOMIC_RELEASE);
     }
-    code = patterns[at].code;
     pthread_mutex_unlock(&patterns_lock);
-    return code;
+    return patterns[at].code;
 }
 
 static bool matches(const char *regex, weir_str_t text)
@@ -72,6 +88,8 @@ static const char *number_text(double number, char *text, size_t bytes)
     snprintf(text, bytes, "%.14g", number);
     return text;
 }
+
+enum { REASON_BYTES_MAX = 64 * 1024 * 1024 };
 
 /* -- scalars ---------------------------------------------------------------------- */
 
@@ -126,6 +144,28 @@ static weir_json_t *validate_patterns(weir_engine_t *engine, const weir_field_t 
     return NULL;
 }
 
+/* `reason` with the value where it is to be shown. */
+static weir_json_t *with_value(weir_engine_t *engine, const char *reason, weir_str_t value)
+{
+    WEIR_AUTO(buffer) weir_buffer_t text;
+    weir_buffer_init(&text, REASON_BYTES_MAX);
+    for (const char *at = reason; *at != '\0';) {
+        size_t plain = strcspn(at, WEIR_VALUE WEIR_REGEX);
+        weir_buffer_append(&text, (weir_str_t){ at, plain });
+        at += plain;
+        if (*at == '\0')
+            break;
+        size_t skip = *at == WEIR_REGEX[0] && value.len > 0;
+        weir_buffer_append(&text, (weir_str_t){ value.data + skip, value.len - skip });
+        at++;
+    }
+    weir_json_t *shown =
+        text.failed == WEIR_OK ? weir_json_new_string(weir_buffer_str(&text)) : NULL;
+    if (shown == NULL)
+        engine->failed = WEIR_NO_MEMORY;
+    return shown;
+}
+
 static weir_json_t *validate_string(weir_engine_t *engine, const weir_field_t *field,
                                     const weir_json_t *value)
 {
@@ -152,7 +192,7 @@ static weir_json_t *validate_string(weir_engine_t *engine, const weir_field_t *f
     if (error != NULL || field->check == NULL)
         return error;
     weir_error_t err = { 0 };
-    return field->check(text, &err) == WEIR_OK ? NULL : weir_engine_text(engine, "%s", err.reason);
+    return field->check(text, &err) == WEIR_OK ? NULL : with_value(engine, err.reason, text);
 }
 
 /* -- collections ------------------------------------------------------------------ */

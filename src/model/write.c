@@ -532,6 +532,12 @@ int weir_model_accept(const weir_schema_t *schema, const weir_json_t *row, doubl
          f != NULL && f->name != NULL; f++)
         if (f->type == WEIR_TYPE_RECORD && f->fields != NULL)
             drop_unknown_nulls(f->fields, weir_json_get_mutable(entity, f->name));
+    if (weir_json_is_null(weir_json_get(entity, schema->primary_key))) {
+        weir_json_free(entity);
+        weir_json_t *error = weir_engine_text(&w.engine, "required field missing");
+        return weir_problem_schema_violation(
+            problem, weir_engine_add(&w.engine, NULL, schema->primary_key, error));
+    }
     int rc = settle(&w, entity, &entity);
     if (rc != WEIR_OK)
         return rc;
