@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/base.h"
+#include "base/buffer.h"
 #include "model/model.h"
 
 /* -- writing: the agent ------------------------------------------------------ */
@@ -26,6 +27,11 @@ typedef struct weir_image_options {
     unsigned readers_max;  /* slots: 4 x workers + 32 */
     bool sync;             /* fsync each commit; false: on weir_image_sync() */
     bool documented_order; /* router_priority = documented (routing 1.6) */
+    /* Turns a plugin's configuration into its record (the registry's compile
+     * functions); NULL: records stay empty. */
+    int (*compile_plugin)(void *context, weir_str_t name, const weir_json_t *config,
+                          weir_buffer_t *out, weir_error_t *err);
+    void *compile_context;
 } weir_image_options_t;
 
 /* WEIR_CORRUPT or WEIR_UNSUPPORTED (a newer format): see weir_image_set_aside(). */
@@ -38,9 +44,11 @@ int weir_image_sync(weir_image_t *image, weir_error_t *err);
 /* Clears slots of dead readers; how many. Call every second and when full. */
 int weir_image_clear_stale(weir_image_t *image, size_t *ret_count, weir_error_t *err);
 
-/* One transaction. A full batch replaces the whole set: what it does not put is
- * gone at commit, and until then the old set serves. */
-int weir_batch_begin(weir_image_t *image, bool full, weir_batch_t **ret, weir_error_t *err);
+/* One transaction that brings the image to `version`. A full batch replaces the
+ * whole set: what it does not put is gone at commit, and until then the old set
+ * serves. */
+int weir_batch_begin(weir_image_t *image, bool full, uint64_t version, weir_batch_t **ret,
+                     weir_error_t *err);
 /* `document`: a row as a control plane sent it. One that the model refuses is
  * kept, quarantined and reported; that is WEIR_OK. An unknown entity type or
  * plugin is quarantined as well. */
@@ -51,7 +59,7 @@ int weir_batch_delete(weir_batch_t *batch, weir_str_t type, const weir_json_t *k
 /* References are resolved, records compiled, indexes kept, quarantine tried
  * again for what depends on what changed; the version goes in last. WEIR_FULL
  * (disk): nothing of it happened. Takes the batch, also when it fails. */
-int weir_batch_commit(weir_batch_t *batch, uint64_t version, int64_t now_ms, weir_error_t *err);
+int weir_batch_commit(weir_batch_t *batch, int64_t now_ms, weir_error_t *err);
 void weir_batch_abort(weir_batch_t *batch); /* NULL is fine */
 
 typedef struct weir_quarantined {
@@ -63,6 +71,10 @@ typedef struct weir_quarantined {
     bool serving;     /* an older, good record of it goes on serving */
     uint64_t version; /* in which it came */
 } weir_quarantined_t;
+
+/* Doubles the map, after WEIR_FULL with err->field "map": then repeat the batch.
+ * Readers follow by themselves. */
+int weir_image_grow(weir_image_t *image, weir_error_t *err);
 
 /* Every quarantined entity, as of the last commit. */
 int weir_image_quarantined(weir_image_t *image,

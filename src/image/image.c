@@ -1,0 +1,217 @@
+/* image.c -- opening the environment, its state, growth and upkeep. */
+#include "image/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *const database_names[DATABASES] = {
+    "state", "documents", "records",    "router",     "names",
+    "plans", "links",     "dependents", "quarantine", "expiry",
+};
+
+int lmdb_error(int code, weir_error_t *err, const char *what)
+{
+    int weir = WEIR_IO;
+    if (code == MDB_NOTFOUND)
+        return WEIR_NOT_FOUND;
+    if (code == ENOSPC || code == EDQUOT || code == MDB_MAP_FULL)
+        weir = WEIR_FULL;
+    else if (code == ENOMEM)
+        weir = WEIR_NO_MEMORY;
+    else if (code == MDB_CORRUPTED || code == MDB_INVALID || code == MDB_PAGE_NOTFOUND ||
+             code == MDB_PANIC)
+        weir = WEIR_CORRUPT;
+    else if (code == MDB_VERSION_MISMATCH)
+        weir = WEIR_UNSUPPORTED;
+    return weir_error_set(err, weir, NULL, "image: %s: %s", what, mdb_strerror(code));
+}
+
+int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATABASES],
+                   weir_error_t *err)
+{
+    (void)env;
+    for (size_t i = 0; i < DATABASES; i++) {
+        unsigned own = i == DB_ROUTER ? MDB_DUPSORT | MDB_DUPFIXED : 0;
+        int code = mdb_dbi_open(txn, database_names[i], flags | own, &dbi[i]);
+        if (code != 0)
+            return lmdb_error(code, err, database_names[i]);
+    }
+    return WEIR_OK;
+}
+
+static int make_directory(const char *path, weir_error_t *err)
+{
+    mode_t before = umask(0);
+    int rc = mkdir(path, 0770);
+    int number = errno;
+    umask(before);
+    if (rc != 0 && number != EEXIST)
+        return weir_error_errno(err, number, "cannot make the image directory %s", path);
+    return WEIR_OK;
+}
+
+/* Reads the state inside `txn`; a new environment gets its first one. */
+static int load_state(weir_image_t *image, MDB_txn *txn, state_t *ret, weir_error_t *err)
+{
+    MDB_val key = val("state", 5);
+    MDB_val value;
+    int code = mdb_get(txn, image->dbi[DB_STATE], &key, &value);
+    if (code == MDB_NOTFOUND) {
+        *ret = (state_t){ .format_documents = FORMAT_DOCUMENTS,
+                          .format_records = FORMAT_RECORDS,
+                          .documented_order = image->options.documented_order };
+        value = val(ret, sizeof(*ret));
+        code = mdb_put(txn, image->dbi[DB_STATE], &key, &value, 0);
+        return code == 0 ? WEIR_OK : lmdb_error(code, err, "state");
+    }
+    if (code != 0)
+        return lmdb_error(code, err, "state");
+    uint32_t format = 0;
+    if (value.mv_size >= sizeof(format))
+        memcpy(&format, value.mv_data, sizeof(format));
+    if (format > FORMAT_DOCUMENTS)
+        return weir_error_set(err, WEIR_UNSUPPORTED, NULL,
+                              "the image has format %u, this version reads up to %d", format,
+                              FORMAT_DOCUMENTS);
+    if (value.mv_size != sizeof(*ret))
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the image's state has %zu bytes, not %zu",
+                              value.mv_size, sizeof(*ret));
+    memcpy(ret, value.mv_data, sizeof(*ret));
+    if (ret->format_records > FORMAT_RECORDS)
+        return weir_error_set(err, WEIR_UNSUPPORTED, NULL,
+                              "the image has records of format %u, this version reads up to %d",
+                              ret->format_records, FORMAT_RECORDS);
+    return WEIR_OK;
+}
+
+static int open_environment(weir_image_t *image, weir_error_t *err)
+{
+    int code = mdb_env_create(&image->env);
+    if (code == 0)
+        code = mdb_env_set_maxdbs(image->env, DATABASES + 2);
+    if (code == 0)
+        code = mdb_env_set_maxreaders(image->env, image->options.readers_max);
+    if (code == 0)
+        code = mdb_env_set_mapsize(image->env, image->map_bytes);
+    /* No MDB_WRITEMAP: on a full disk it ends in SIGBUS (engine notes 4). */
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (image->options.sync ? 0 : MDB_NOSYNC);
+    mode_t before = umask(0);
+    if (code == 0)
+        code = mdb_env_open(image->env, image->path, flags, 0660);
+    umask(before);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, image->path);
+}
+
+int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
+{
+    weir_image_t *image = weir_calloc(1, sizeof(*image));
+    if (image == NULL)
+        return weir_error_memory(err);
+    image->options = *options;
+    image->map_bytes = options->map_bytes;
+    image->path = weir_strdup(weir_str(options->path));
+    int rc = image->path != NULL ? make_directory(options->path, err) : weir_error_memory(err);
+    if (rc == WEIR_OK)
+        rc = open_environment(image, err);
+    MDB_txn *txn = NULL;
+    state_t state;
+    if (rc == WEIR_OK) {
+        int code = mdb_txn_begin(image->env, NULL, 0, &txn);
+        rc = code == 0 ? open_databases(image->env, txn, MDB_CREATE, image->dbi, err)
+                       : lmdb_error(code, err, "begin");
+    }
+    if (rc == WEIR_OK)
+        rc = load_state(image, txn, &state, err);
+    if (rc == WEIR_OK) {
+        int code = mdb_txn_commit(txn);
+        txn = NULL;
+        rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "first commit");
+    }
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+    if (rc == WEIR_OK && (state.format_records != FORMAT_RECORDS ||
+                          state.documented_order != options->documented_order))
+        rc = weir_image_recompile(image, err);
+    if (rc != WEIR_OK) {
+        weir_image_close(image);
+        return rc;
+    }
+    *ret = image;
+    return WEIR_OK;
+}
+
+void weir_image_close(weir_image_t *image)
+{
+    if (image == NULL)
+        return;
+    if (image->env != NULL)
+        mdb_env_close(image->env);
+    weir_free(image->path);
+    weir_free(image);
+}
+
+int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_t name_bytes,
+                         weir_error_t *err)
+{
+    time_t seconds = (time_t)(now_ms / 1000);
+    struct tm calendar;
+    char stamp[32];
+    gmtime_r(&seconds, &calendar);
+    strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &calendar);
+    for (int n = 0; n < 100; n++) {
+        snprintf(ret_name, name_bytes, n == 0 ? "%s.aside-%s" : "%s.aside-%s-%d", path, stamp, n);
+        if (access(ret_name, F_OK) == 0)
+            continue;
+        if (rename(path, ret_name) == 0)
+            return WEIR_OK;
+        break;
+    }
+    return weir_error_errno(err, errno, "cannot set the image %s aside", path);
+}
+
+int weir_image_sync(weir_image_t *image, weir_error_t *err)
+{
+    int code = mdb_env_sync(image->env, 1);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "sync");
+}
+
+int weir_image_clear_stale(weir_image_t *image, size_t *ret_count, weir_error_t *err)
+{
+    int dead = 0;
+    int code = mdb_reader_check(image->env, &dead);
+    *ret_count = (size_t)dead;
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "reader check");
+}
+
+void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    *ret = (weir_image_state_t){ .version = state->version,
+                                 .complete = state->complete != 0,
+                                 .quarantined = state->quarantined,
+                                 .entities = state->entities,
+                                 .commits = state->commits,
+                                 .committed_ms = state->committed_ms,
+                                 .default_workspace = state->workspace };
+    if (mdb_env_info(env, &info) == 0 && mdb_env_stat(env, &stat) == 0)
+        ret->bytes_used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+int weir_image_state(weir_image_t *image, weir_image_state_t *ret, weir_error_t *err)
+{
+    MDB_txn *txn = NULL;
+    int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &txn);
+    if (code != 0)
+        return lmdb_error(code, err, "begin");
+    state_t state;
+    int rc = load_state(image, txn, &state, err);
+    if (rc == WEIR_OK)
+        state_public(&state, image->env, ret);
+    mdb_txn_abort(txn);
+    return rc;
+}

@@ -1,0 +1,252 @@
+/* indexes.c -- what follows from a record: router entries, names, plans, expiry. */
+#include "image/router.h"
+
+#include <openssl/evp.h>
+
+typedef struct route_change {
+    writer_t *w;
+    bool add;
+    int code; /* of LMDB */
+} route_change_t;
+
+static int change_entry(void *context, MDB_val key, const router_entry_t *entry)
+{
+    route_change_t *change = context;
+    uint8_t bytes[ENTRY_BYTES];
+    router_entry_encode(entry, bytes);
+    MDB_val value = val(bytes, sizeof(bytes));
+    MDB_dbi dbi = change->w->dbi[DB_ROUTER];
+    /* The same host or path twice in a route is one entry. */
+    change->code = change->add ? mdb_put(change->w->txn, dbi, &key, &value, MDB_NODUPDATA)
+                               : mdb_del(change->w->txn, dbi, &key, &value);
+    bool already = change->code == (change->add ? MDB_KEYEXIST : MDB_NOTFOUND);
+    if (change->code != 0 && !already)
+        return WEIR_IO;
+    if (!already) {
+        uint64_t *count = &change->w->state->class_entries[((const uint8_t *)key.mv_data)[0]];
+        *count += change->add ? 1 : (uint64_t)-1;
+    }
+    return WEIR_OK;
+}
+
+static int index_route(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
+                       weir_error_t *err)
+{
+    route_change_t change = { w, add, 0 };
+    int rc = router_entries(id, record, w->documented_order, change_entry, &change, err);
+    return rc == WEIR_IO ? lmdb_error(change.code, err, "router") : rc;
+}
+
+size_t name_key(char letter, weir_str_t text, uint8_t out[NAME_KEY_BYTES])
+{
+    out[0] = (uint8_t)letter;
+    if (text.len < NAME_KEY_BYTES - 2) {
+        out[1] = 0;
+        memcpy(out + 2, text.data, text.len);
+        return text.len + 2;
+    }
+    out[1] = 1; /* a text too long for a key is known by its hash */
+    unsigned len = 0;
+    if (EVP_Digest(text.data, text.len, out + 2, &len, EVP_sha256(), NULL) != 1)
+        len = 0;
+    return len + 2;
+}
+
+/* Values of a name begin with the id that has it: a later holder's stays. */
+static int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t value, bool add,
+                      weir_error_t *err)
+{
+    if (text.data == NULL)
+        return WEIR_OK;
+    uint8_t bytes[NAME_KEY_BYTES];
+    MDB_val key = val(bytes, name_key(letter, text, bytes));
+    MDB_dbi dbi = w->dbi[DB_NAMES];
+    if (add) {
+        MDB_val data = val(value.data, value.len);
+        int code = mdb_put(w->txn, dbi, &key, &data, 0);
+        return code == 0 ? WEIR_OK : lmdb_error(code, err, "names");
+    }
+    MDB_val held;
+    int code = mdb_get(w->txn, dbi, &key, &held);
+    if (code == MDB_NOTFOUND ||
+        (code == 0 && (held.mv_size < WEIR_UUID_BYTES ||
+                       memcmp(held.mv_data, value.data, WEIR_UUID_BYTES) != 0)))
+        return WEIR_OK;
+    if (code == 0)
+        code = mdb_del(w->txn, dbi, &key, NULL);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "names");
+}
+
+static weir_str_t id_str(const weir_uuid_t *id)
+{
+    return (weir_str_t){ (const char *)id->bytes, WEIR_UUID_BYTES };
+}
+
+static int index_consumer(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
+                          weir_error_t *err)
+{
+    weir_consumer_t consumer;
+    if (!view_consumer(record, &consumer))
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a consumer is damaged");
+    int rc = index_name(w, NAME_USERNAME, consumer.username, id_str(id), add, err);
+    return rc == WEIR_OK ? index_name(w, NAME_CUSTOM_ID, consumer.custom_id, id_str(id), add, err)
+                         : rc;
+}
+
+static int index_credential(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id,
+                            weir_str_t record, bool add, weir_error_t *err)
+{
+    credential_view_t view;
+    if (!view_credential(record, &view))
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a credential is damaged");
+    WEIR_AUTO(buffer) weir_buffer_t value;
+    WEIR_AUTO(buffer) weir_buffer_t text;
+    weir_buffer_init(&value, 256);
+    weir_buffer_init(&text, RECORD_BYTES_MAX);
+    put_uuid(&value, id);
+    put_uuid(&value, &view.consumer);
+    put_u64(&value, (uint64_t)view.expires_s);
+    put_u64(&value, view.version);
+    put_u8(&text, (uint8_t)type);
+    weir_buffer_append(&text, view.key);
+    if (value.failed != WEIR_OK || text.failed != WEIR_OK)
+        return weir_error_memory(err);
+    if (view.key.data == NULL)
+        return WEIR_OK;
+    return index_name(w, NAME_CREDENTIAL, weir_buffer_str(&text), weir_buffer_str(&value), add,
+                      err);
+}
+
+static int index_expiry(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id,
+                        weir_str_t record, bool add, weir_error_t *err)
+{
+    credential_view_t view;
+    if (!view_credential(record, &view) || view.expires_s <= 0)
+        return WEIR_OK;
+    uint8_t bytes[8 + ID_BYTES];
+    for (size_t i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)((uint64_t)view.expires_s >> 8 * (7 - i));
+    entity_key_t entity = entity_key(type, id);
+    memcpy(bytes + 8, entity.bytes, ID_BYTES);
+    MDB_val key = val(bytes, sizeof(bytes));
+    MDB_val nothing = val("", 0);
+    int code = add ? mdb_put(w->txn, w->dbi[DB_EXPIRY], &key, &nothing, 0)
+                   : mdb_del(w->txn, w->dbi[DB_EXPIRY], &key, NULL);
+    return code == 0 || code == MDB_NOTFOUND ? WEIR_OK : lmdb_error(code, err, "expiry");
+}
+
+/* -- plans -------------------------------------------------------------------------------- */
+
+size_t scope_key(const weir_uuid_t *route, const weir_uuid_t *service, const weir_uuid_t *consumer,
+                 uint8_t out[1 + 3 * WEIR_UUID_BYTES], unsigned *ret_scope)
+{
+    const weir_uuid_t *ids[] = { route, service, consumer };
+    size_t len = 1;
+    out[0] = 0;
+    for (unsigned i = 0; i < WEIR_COUNT(ids); i++) {
+        if (ids[i] == NULL || weir_uuid_is_zero(ids[i]))
+            continue;
+        out[0] = (uint8_t)(out[0] | 1u << i);
+        memcpy(out + len, ids[i]->bytes, WEIR_UUID_BYTES);
+        len += WEIR_UUID_BYTES;
+    }
+    *ret_scope = out[0];
+    return len;
+}
+
+bool next_planned(record_in_t *list, weir_planned_t *ret, int32_t *ret_priority)
+{
+    if (list->left == 0)
+        return false;
+    *ret = (weir_planned_t){ 0 };
+    ret->id = get_uuid(list);
+    *ret_priority = (int32_t)get_u32(list);
+    ret->version = get_u64(list);
+    ret->plugin = get_str(list);
+    ret->record = get_str(list);
+    return !list->bad && ret->plugin.data != NULL;
+}
+
+static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
+                        weir_error_t *err)
+{
+    plugin_view_t view;
+    if (!view_plugin(record, &view))
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a plugin is damaged");
+    if (!view.enabled)
+        return WEIR_OK;
+    uint8_t bytes[1 + 3 * WEIR_UUID_BYTES];
+    unsigned scope = 0;
+    MDB_val key = val(bytes, scope_key(&view.route, &view.service, &view.consumer, bytes, &scope));
+    MDB_val before = { 0, NULL };
+    int code = mdb_get(w->txn, w->dbi[DB_PLANS], &key, &before);
+    if (code != 0 && code != MDB_NOTFOUND)
+        return lmdb_error(code, err, "plans");
+
+    /* The list without this plugin, then with it: lists are a few entries long,
+     * for a scope has each plugin at most once. */
+    WEIR_AUTO(buffer) weir_buffer_t list;
+    weir_buffer_init(&list, RECORD_BYTES_MAX);
+    record_in_t in = { before.mv_data, before.mv_size, false };
+    weir_planned_t planned;
+    int32_t priority = 0;
+    for (const char *start = in.at; next_planned(&in, &planned, &priority); start = in.at)
+        if (!weir_uuid_equal(&planned.id, id))
+            weir_buffer_append(&list, (weir_str_t){ start, (size_t)(in.at - start) });
+        else
+            w->state->scope_plugins[scope]--;
+    if (add) {
+        put_uuid(&list, id);
+        put_u32(&list, (uint32_t)view.priority);
+        put_u64(&list, view.version);
+        put_str(&list, view.name);
+        put_str(&list, view.record);
+        w->state->scope_plugins[scope]++;
+    }
+    if (list.failed != WEIR_OK)
+        return weir_error_memory(err);
+    MDB_val after = val(list.data, list.len);
+    if (list.len > 0)
+        code = mdb_put(w->txn, w->dbi[DB_PLANS], &key, &after, 0);
+    else
+        code = code == 0 ? mdb_del(w->txn, w->dbi[DB_PLANS], &key, NULL) : 0;
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "plans");
+}
+
+int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t record,
+                 bool add, weir_error_t *err)
+{
+    switch (type) {
+    case WEIR_ROUTES:
+        return index_route(w, id, record, add, err);
+    case WEIR_CONSUMERS:
+        return index_consumer(w, id, record, add, err);
+    case WEIR_KEYAUTH_CREDENTIALS: {
+        int rc = index_credential(w, type, id, record, add, err);
+        return rc == WEIR_OK ? index_expiry(w, type, id, record, add, err) : rc;
+    }
+    case WEIR_SNIS: {
+        sni_view_t view;
+        if (!view_sni(record, &view))
+            return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of an SNI is damaged");
+        WEIR_AUTO(buffer) weir_buffer_t value;
+        weir_buffer_init(&value, 64);
+        put_uuid(&value, id);
+        put_uuid(&value, &view.certificate);
+        return index_name(w, NAME_SNI, view.name, weir_buffer_str(&value), add, err);
+    }
+    case WEIR_PLUGINS:
+        return index_plugin(w, id, record, add, err);
+    case WEIR_WORKSPACES:
+    case WEIR_PARAMETERS:
+    case WEIR_CERTIFICATES:
+    case WEIR_CA_CERTIFICATES:
+    case WEIR_SERVICES:
+    case WEIR_UPSTREAMS:
+    case WEIR_TARGETS:
+    case WEIR_ENTITY_NONE:
+    case WEIR_ENTITY_TYPES:
+        break; /* found by id */
+    }
+    return WEIR_OK;
+}

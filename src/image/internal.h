@@ -1,0 +1,225 @@
+/* internal.h -- shared by the files of the image.
+ *
+ * Databases of the environment (keys; "id" is type byte + 16 bytes of UUID):
+ *
+ *   state       one struct: format, version, counters. Written last in each
+ *               transaction, read first by each reader
+ *   documents   id -> JSON as the control plane sent it, completed
+ *   records     id -> flat record. Its presence means: this entity is good
+ *   router      class | host | 0 | path -> route entries, best first (router.h)
+ *   names       letter | key -> what a request names: credentials, consumers, SNIs
+ *   plans       scope bits | UUIDs -> the plugins of that scope
+ *   links       id -> what it refers to
+ *   dependents  id referred to | id -> nothing: links, the other way round
+ *   quarantine  id -> why it is not (or not newly) served
+ *   expiry      unix seconds, big endian | id -> nothing
+ *
+ * What an entity has in router, names, plans and expiry follows from its record
+ * alone: so taking an entity away, or replacing it, needs no search. */
+#ifndef WEIR_IMAGE_INTERNAL_H
+#define WEIR_IMAGE_INTERNAL_H
+
+#include "base/buffer.h"
+#include "image/image.h"
+
+#include <lmdb.h>
+
+enum {
+    FORMAT_DOCUMENTS = 1, /* documents and databases: another one cannot be read */
+    FORMAT_RECORDS = 1,   /* records: another one is compiled anew from documents */
+    ID_BYTES = 17,
+    KEY_BYTES_MAX = 500, /* LMDB's own limit is 511 */
+    RECORD_BYTES_MAX = 16 * 1024 * 1024,
+};
+
+typedef enum database {
+    DB_STATE,
+    DB_DOCUMENTS,
+    DB_RECORDS,
+    DB_ROUTER,
+    DB_NAMES,
+    DB_PLANS,
+    DB_LINKS,
+    DB_DEPENDENTS,
+    DB_QUARANTINE,
+    DB_EXPIRY,
+    DATABASES
+} database_t;
+
+/* Host classes of the router, in the order of their keys. */
+enum { CLASS_EXACT = 1, CLASS_SUFFIX, CLASS_PREFIX, CLASS_ANY, CLASSES };
+enum { SCOPE_ROUTE = 1, SCOPE_SERVICE = 2, SCOPE_CONSUMER = 4, SCOPES = 8 };
+
+typedef struct state {
+    uint32_t format_documents, format_records;
+    uint64_t version;
+    uint64_t entities, quarantined, commits;
+    int64_t committed_ms;
+    uint64_t class_entries[CLASSES]; /* router entries of a class: 0 skips it */
+    uint64_t scope_plugins[SCOPES];
+    uint32_t complete;
+    uint32_t documented_order; /* the priority layout that the router was built with */
+    weir_uuid_t workspace;
+    uint64_t reserved[4];
+} state_t;
+
+struct weir_image {
+    MDB_env *env;
+    MDB_dbi dbi[DATABASES];
+    weir_image_options_t options;
+    char *path;
+    uint64_t map_bytes;
+};
+
+struct weir_reader {
+    MDB_env *env;
+    MDB_dbi dbi[DATABASES];
+    MDB_txn *txn; /* reset while outside */
+    MDB_cursor *router;
+    bool inside;
+    state_t state;               /* as of enter */
+    struct regex_cache *regexes; /* regex.c */
+};
+
+typedef struct entity_key {
+    uint8_t bytes[ID_BYTES];
+} entity_key_t;
+
+static inline entity_key_t entity_key(weir_entity_type_t type, const weir_uuid_t *id)
+{
+    entity_key_t key;
+    key.bytes[0] = (uint8_t)type;
+    memcpy(key.bytes + 1, id->bytes, WEIR_UUID_BYTES);
+    return key;
+}
+
+static inline weir_uuid_t entity_key_id(const entity_key_t *key)
+{
+    weir_uuid_t id;
+    memcpy(id.bytes, key->bytes + 1, WEIR_UUID_BYTES);
+    return id;
+}
+
+static inline MDB_val val(const void *data, size_t bytes)
+{
+    return (MDB_val){ .mv_size = bytes, .mv_data = (void *)(uintptr_t)data };
+}
+
+static inline MDB_val val_key(const entity_key_t *key)
+{
+    return val(key->bytes, ID_BYTES);
+}
+
+static inline weir_str_t val_str(MDB_val value)
+{
+    return (weir_str_t){ value.mv_data, value.mv_size };
+}
+
+/* image.c */
+int lmdb_error(int code, weir_error_t *err, const char *what);
+int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATABASES],
+                   weir_error_t *err);
+
+void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret);
+/* batch.c: every record and index made anew from the documents, in one transaction. */
+int weir_image_recompile(weir_image_t *image, weir_error_t *err);
+
+/* -- records: a run of values, read back in the order of writing (record.c) --------- */
+
+typedef struct record_in {
+    const char *at;
+    size_t left;
+    bool bad; /* something did not fit: nothing read after it means anything */
+} record_in_t;
+
+void put_u8(weir_buffer_t *out, uint8_t value);
+void put_u16(weir_buffer_t *out, uint16_t value);
+void put_u32(weir_buffer_t *out, uint32_t value);
+void put_u64(weir_buffer_t *out, uint64_t value);
+void put_uuid(weir_buffer_t *out, const weir_uuid_t *uuid);
+void put_str(weir_buffer_t *out, weir_str_t text); /* data NULL stays absent */
+uint8_t get_u8(record_in_t *in);
+uint16_t get_u16(record_in_t *in);
+uint32_t get_u32(record_in_t *in);
+uint64_t get_u64(record_in_t *in);
+weir_uuid_t get_uuid(record_in_t *in);
+weir_str_t get_str(record_in_t *in);
+
+/* Makes the record of a good entity (compile.c). WEIR_INVALID: err->field and
+ * err->reason say why this data plane cannot serve it. */
+int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
+                   const weir_json_t *entity, uint64_t version, weir_buffer_t *out,
+                   weir_error_t *err);
+
+/* Views: false when the record is nonsense. */
+typedef struct route_view {
+    weir_route_t route; /* but for the id */
+    bool hosts_given;
+    int64_t regex_priority;
+    unsigned weight_base; /* attributes other than hosts, paths: counted */
+    record_in_t methods, hosts, paths, headers, snis; /* str lists; headers: name, count, values */
+    unsigned method_count, host_count, path_count, header_count, sni_count;
+} route_view_t;
+bool view_route(weir_str_t record, route_view_t *ret);
+typedef struct service_view {
+    weir_service_t service;
+    bool enabled;
+} service_view_t;
+bool view_service(weir_str_t record, service_view_t *ret);
+bool view_consumer(weir_str_t record, weir_consumer_t *ret);
+typedef struct credential_view {
+    weir_uuid_t consumer;
+    weir_str_t key;
+    int64_t expires_s;
+    uint64_t version;
+} credential_view_t;
+bool view_credential(weir_str_t record, credential_view_t *ret);
+bool view_certificate(weir_str_t record, weir_certificate_t *ret);
+bool view_ca_certificate(weir_str_t record, weir_str_t *ret_pem, uint64_t *ret_version);
+typedef struct sni_view {
+    weir_str_t name;
+    weir_uuid_t certificate;
+} sni_view_t;
+bool view_sni(weir_str_t record, sni_view_t *ret);
+typedef struct plugin_view {
+    weir_str_t name, record;
+    int32_t priority;
+    bool enabled;
+    uint64_t version;
+    weir_uuid_t route, service, consumer;
+} plugin_view_t;
+bool view_plugin(weir_str_t record, plugin_view_t *ret);
+
+/* -- indexes (indexes.c): what follows from a record -------------------------------- */
+
+typedef struct writer {
+    MDB_txn *txn;
+    const MDB_dbi *dbi;
+    state_t *state;
+    bool documented_order;
+} writer_t;
+
+int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t record,
+                 bool add, weir_error_t *err);
+
+/* Key of the names database: at most KEY_BYTES_MAX; long texts by their hash. */
+enum { NAME_KEY_BYTES = 420 };
+size_t name_key(char letter, weir_str_t text, uint8_t out[NAME_KEY_BYTES]);
+enum { NAME_CREDENTIAL = 'k', NAME_USERNAME = 'u', NAME_CUSTOM_ID = 'c', NAME_SNI = 's' };
+
+/* Key of a scope in the plans database; returns its length. NULL parts are absent. */
+size_t scope_key(const weir_uuid_t *route, const weir_uuid_t *service, const weir_uuid_t *consumer,
+                 uint8_t out[1 + 3 * WEIR_UUID_BYTES], unsigned *ret_scope);
+/* One plugin of a plan's list. */
+bool next_planned(record_in_t *list, weir_planned_t *ret, int32_t *ret_priority);
+
+/* regex.c: compiled regular expressions, bounded, least recently used go first. */
+struct regex_cache *regex_cache_new(size_t max);
+void regex_cache_free(struct regex_cache *cache);
+/* Searches `text` for "^" + pattern (a path) or pattern itself. *ret_len is what
+ * matched. False: no match, or a pattern that cannot be compiled or run. */
+bool regex_matches(struct regex_cache *cache, const weir_uuid_t *route, uint64_t version,
+                   unsigned index, weir_str_t pattern, bool anchored, weir_str_t text,
+                   size_t *ret_len);
+
+#endif

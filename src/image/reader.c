@@ -1,0 +1,401 @@
+/* reader.c -- a worker's view: enter, look, leave. */
+#include "image/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { REGEXES_MAX = 4096 }; /* compiled in a process: about 1.3 KiB each */
+
+int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
+{
+    char file[4096];
+    snprintf(file, sizeof(file), "%s/data.mdb", path);
+    if (access(file, R_OK) != 0 && errno == ENOENT)
+        return WEIR_NOT_FOUND;
+    weir_reader_t *reader = weir_calloc(1, sizeof(*reader));
+    if (reader == NULL)
+        return weir_error_memory(err);
+    MDB_txn *txn = NULL;
+    reader->regexes = regex_cache_new(REGEXES_MAX);
+    int code = reader->regexes != NULL ? mdb_env_create(&reader->env) : ENOMEM;
+    if (code == 0)
+        code = mdb_env_set_maxdbs(reader->env, DATABASES + 2);
+    if (code == 0)
+        code = mdb_env_open(reader->env, path, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0660);
+    if (code == 0)
+        code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &txn);
+    int rc = code == 0 ? open_databases(reader->env, txn, 0, reader->dbi, err)
+                       : lmdb_error(code, err, "open");
+    if (txn != NULL)
+        mdb_txn_commit(txn); /* keeps the handles */
+    if (rc == WEIR_OK) {
+        code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &reader->txn);
+        if (code == 0)
+            code = mdb_cursor_open(reader->txn, reader->dbi[DB_ROUTER], &reader->router);
+        rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "begin");
+    }
+    if (rc != WEIR_OK) {
+        weir_reader_close(reader);
+        return rc;
+    }
+    mdb_txn_reset(reader->txn);
+    *ret = reader;
+    return WEIR_OK;
+}
+
+void weir_reader_close(weir_reader_t *reader)
+{
+    if (reader == NULL)
+        return;
+    if (reader->router != NULL)
+        mdb_cursor_close(reader->router);
+    if (reader->txn != NULL)
+        mdb_txn_abort(reader->txn);
+    if (reader->env != NULL)
+        mdb_env_close(reader->env);
+    regex_cache_free(reader->regexes);
+    weir_free(reader);
+}
+
+static int renew(weir_reader_t *reader)
+{
+    int code = mdb_txn_renew(reader->txn);
+    if (code == MDB_MAP_RESIZED) {
+        /* The writer has grown the map: follow (engine notes 4). */
+        code = mdb_env_set_mapsize(reader->env, 0);
+        if (code == 0)
+            code = mdb_txn_renew(reader->txn);
+    }
+    if (code == 0)
+        code = mdb_cursor_renew(reader->txn, reader->router);
+    return code;
+}
+
+int weir_reader_enter(weir_reader_t *reader, weir_error_t *err)
+{
+    weir_assert(!reader->inside);
+    int code = renew(reader);
+    if (code != 0)
+        return lmdb_error(code, err, "renew");
+    reader->inside = true;
+    MDB_val key = val("state", 5);
+    MDB_val value;
+    code = mdb_get(reader->txn, reader->dbi[DB_STATE], &key, &value);
+    int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "state");
+    if (rc == WEIR_OK && value.mv_size != sizeof(reader->state))
+        rc = weir_error_set(err, WEIR_CORRUPT, NULL, "the image's state is damaged");
+    if (rc == WEIR_OK)
+        memcpy(&reader->state, value.mv_data, sizeof(reader->state));
+    if (rc == WEIR_OK && reader->state.format_records != FORMAT_RECORDS)
+        rc = weir_error_set(err, WEIR_UNSUPPORTED, NULL, "the image has records of format %u",
+                            reader->state.format_records);
+    if (rc != WEIR_OK)
+        weir_reader_leave(reader);
+    return rc;
+}
+
+void weir_reader_leave(weir_reader_t *reader)
+{
+    if (!reader->inside)
+        return;
+    mdb_txn_reset(reader->txn);
+    reader->inside = false;
+}
+
+int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error_t *err)
+{
+    (void)err;
+    weir_assert(reader->inside);
+    state_public(&reader->state, reader->env, ret);
+    return WEIR_OK;
+}
+
+/* -- by id ---------------------------------------------------------------------------- */
+
+static int get(weir_reader_t *reader, database_t database, weir_entity_type_t type,
+               const weir_uuid_t *id, weir_str_t *ret, weir_error_t *err)
+{
+    weir_assert(reader->inside);
+    entity_key_t key = entity_key(type, id);
+    MDB_val k = val_key(&key);
+    MDB_val value;
+    int code = mdb_get(reader->txn, reader->dbi[database], &k, &value);
+    if (code != 0)
+        return lmdb_error(code, err, "get");
+    *ret = val_str(value);
+    return WEIR_OK;
+}
+
+static int damaged(weir_error_t *err, const char *what)
+{
+    return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a %s is damaged", what);
+}
+
+int weir_reader_service(weir_reader_t *reader, const weir_uuid_t *id, weir_service_t *ret,
+                        weir_error_t *err)
+{
+    weir_str_t record;
+    service_view_t view;
+    int rc = get(reader, DB_RECORDS, WEIR_SERVICES, id, &record, err);
+    if (rc != WEIR_OK)
+        return rc;
+    if (!view_service(record, &view))
+        return damaged(err, "service");
+    *ret = view.service;
+    ret->id = *id;
+    return WEIR_OK;
+}
+
+int weir_reader_consumer(weir_reader_t *reader, const weir_uuid_t *id, weir_consumer_t *ret,
+                         weir_error_t *err)
+{
+    weir_str_t record;
+    int rc = get(reader, DB_RECORDS, WEIR_CONSUMERS, id, &record, err);
+    if (rc != WEIR_OK)
+        return rc;
+    if (!view_consumer(record, ret))
+        return damaged(err, "consumer");
+    ret->id = *id;
+    return WEIR_OK;
+}
+
+int weir_reader_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_certificate_t *ret,
+                            weir_error_t *err)
+{
+    weir_str_t record;
+    int rc = get(reader, DB_RECORDS, WEIR_CERTIFICATES, id, &record, err);
+    if (rc != WEIR_OK)
+        return rc;
+    if (!view_certificate(record, ret))
+        return damaged(err, "certificate");
+    ret->id = *id;
+    return WEIR_OK;
+}
+
+int weir_reader_ca_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_str_t *ret_pem,
+                               uint64_t *ret_version, weir_error_t *err)
+{
+    weir_str_t record;
+    int rc = get(reader, DB_RECORDS, WEIR_CA_CERTIFICATES, id, &record, err);
+    if (rc == WEIR_OK && !view_ca_certificate(record, ret_pem, ret_version))
+        rc = damaged(err, "CA certificate");
+    return rc;
+}
+
+int weir_reader_document(weir_reader_t *reader, weir_entity_type_t type, const weir_uuid_t *id,
+                         weir_str_t *ret, weir_error_t *err)
+{
+    return get(reader, DB_DOCUMENTS, type, id, ret, err);
+}
+
+int weir_reader_documents(weir_reader_t *reader,
+                          int (*each)(void *context, weir_entity_type_t type, const weir_uuid_t *id,
+                                      weir_str_t document),
+                          void *context, weir_error_t *err)
+{
+    MDB_cursor *cursor = NULL;
+    int code = mdb_cursor_open(reader->txn, reader->dbi[DB_DOCUMENTS], &cursor);
+    if (code != 0)
+        return lmdb_error(code, err, "documents");
+    MDB_val key;
+    MDB_val value;
+    int rc = WEIR_OK;
+    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        entity_key_t k;
+        if (key.mv_size != ID_BYTES)
+            continue;
+        memcpy(k.bytes, key.mv_data, ID_BYTES);
+        weir_uuid_t id = entity_key_id(&k);
+        rc = each(context, (weir_entity_type_t)k.bytes[0], &id, val_str(value));
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+/* -- by name ------------------------------------------------------------------------------- */
+
+static int get_name(weir_reader_t *reader, char letter, weir_str_t text, weir_str_t *ret,
+                    weir_error_t *err)
+{
+    weir_assert(reader->inside);
+    uint8_t bytes[NAME_KEY_BYTES];
+    MDB_val key = val(bytes, name_key(letter, text, bytes));
+    MDB_val value;
+    int code = mdb_get(reader->txn, reader->dbi[DB_NAMES], &key, &value);
+    if (code != 0)
+        return lmdb_error(code, err, "names");
+    *ret = val_str(value);
+    return WEIR_OK;
+}
+
+int weir_reader_consumer_named(weir_reader_t *reader, weir_str_t key, weir_consumer_t *ret,
+                               weir_error_t *err)
+{
+    weir_uuid_t id;
+    if (weir_uuid_parse(key, &id) == WEIR_OK) {
+        int rc = weir_reader_consumer(reader, &id, ret, err);
+        if (rc != WEIR_NOT_FOUND)
+            return rc;
+    }
+    weir_str_t value;
+    int rc = get_name(reader, NAME_USERNAME, key, &value, err);
+    if (rc == WEIR_NOT_FOUND)
+        rc = get_name(reader, NAME_CUSTOM_ID, key, &value, err);
+    if (rc != WEIR_OK)
+        return rc;
+    record_in_t in = { value.data, value.len, false };
+    id = get_uuid(&in);
+    return in.bad ? damaged(err, "consumer's name") : weir_reader_consumer(reader, &id, ret, err);
+}
+
+int weir_reader_credential(weir_reader_t *reader, weir_entity_type_t type, weir_str_t key,
+                           int64_t now_s, weir_credential_t *ret, weir_error_t *err)
+{
+    enum { KEY_MAX = 64 * 1024 };
+    char small[512];
+    if (key.len > KEY_MAX)
+        return WEIR_NOT_FOUND;
+    WEIR_AUTO(free) char *large = key.len + 1 > sizeof(small) ? weir_malloc(key.len + 1) : NULL;
+    char *text = large != NULL ? large : small;
+    if (key.len + 1 > sizeof(small) && large == NULL)
+        return weir_error_memory(err);
+    text[0] = (char)type;
+    memcpy(text + 1, key.data, key.len);
+    weir_str_t value;
+    int rc = get_name(reader, NAME_CREDENTIAL, (weir_str_t){ text, key.len + 1 }, &value, err);
+    if (rc != WEIR_OK)
+        return rc;
+    record_in_t in = { value.data, value.len, false };
+    ret->id = get_uuid(&in);
+    ret->consumer = get_uuid(&in);
+    ret->expires_s = (int64_t)get_u64(&in);
+    ret->version = get_u64(&in);
+    if (in.bad)
+        return damaged(err, "credential");
+    return ret->expires_s > 0 && ret->expires_s <= now_s ? WEIR_NOT_FOUND : WEIR_OK;
+}
+
+static int get_sni(weir_reader_t *reader, weir_str_t name, weir_certificate_t *ret,
+                   weir_error_t *err)
+{
+    weir_str_t value;
+    int rc = get_name(reader, NAME_SNI, name, &value, err);
+    if (rc != WEIR_OK)
+        return rc;
+    record_in_t in = { value.data, value.len, false };
+    get_uuid(&in); /* of the SNI itself */
+    weir_uuid_t certificate = get_uuid(&in);
+    return in.bad ? damaged(err, "SNI") : weir_reader_certificate(reader, &certificate, ret, err);
+}
+
+/* routing 11: the name, "*.rest" (three labels or more), "left.*", "*". */
+int weir_reader_sni(weir_reader_t *reader, weir_str_t server_name, weir_certificate_t *ret,
+                    weir_error_t *err)
+{
+    char text[256];
+    if (server_name.len == 0 || server_name.len + 2 > sizeof(text))
+        return WEIR_NOT_FOUND;
+    int rc = get_sni(reader, server_name, ret, err);
+    const char *first = memchr(server_name.data, '.', server_name.len);
+    const char *last = memrchr(server_name.data, '.', server_name.len);
+    if (rc == WEIR_NOT_FOUND && first != NULL && first != last) {
+        size_t rest = server_name.len - (size_t)(first - server_name.data);
+        text[0] = '*';
+        memcpy(text + 1, first, rest);
+        rc = get_sni(reader, (weir_str_t){ text, rest + 1 }, ret, err);
+    }
+    if (rc == WEIR_NOT_FOUND && last != NULL) {
+        size_t left = (size_t)(last - server_name.data) + 1;
+        memcpy(text, server_name.data, left);
+        text[left] = '*';
+        rc = get_sni(reader, (weir_str_t){ text, left + 1 }, ret, err);
+    }
+    return rc == WEIR_NOT_FOUND ? get_sni(reader, WEIR_STR("*"), ret, err) : rc;
+}
+
+/* -- plans --------------------------------------------------------------------------------- */
+
+typedef struct candidate {
+    weir_planned_t planned;
+    int32_t priority;
+} candidate_t;
+
+/* By priority, the larger first; then by name, the later first (plugins.json). */
+static bool runs_before(const candidate_t *a, const candidate_t *b)
+{
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    size_t len = a->planned.plugin.len < b->planned.plugin.len ? a->planned.plugin.len
+                                                               : b->planned.plugin.len;
+    int order = memcmp(a->planned.plugin.data, b->planned.plugin.data, len);
+    return order != 0 ? order > 0 : a->planned.plugin.len > b->planned.plugin.len;
+}
+
+static void insert_candidate(candidate_t *list, size_t *count, const candidate_t *one)
+{
+    for (size_t i = 0; i < *count; i++)
+        if (weir_str_equal(list[i].planned.plugin, one->planned.plugin))
+            return; /* a more specific one is there already */
+    if (*count == WEIR_PLAN_PLUGINS_MAX)
+        return;
+    size_t at = *count;
+    while (at > 0 && runs_before(one, &list[at - 1])) {
+        list[at] = list[at - 1];
+        at--;
+    }
+    list[at] = *one;
+    ++*count;
+}
+
+int weir_reader_plan(weir_reader_t *reader, const weir_uuid_t *route, const weir_uuid_t *service,
+                     const weir_uuid_t *consumer, weir_plan_t *ret, weir_error_t *err)
+{
+    /* From the most to the least specific. */
+    static const unsigned order[SCOPES] = {
+        SCOPE_CONSUMER | SCOPE_ROUTE | SCOPE_SERVICE,
+        SCOPE_CONSUMER | SCOPE_ROUTE,
+        SCOPE_CONSUMER | SCOPE_SERVICE,
+        SCOPE_ROUTE | SCOPE_SERVICE,
+        SCOPE_CONSUMER,
+        SCOPE_ROUTE,
+        SCOPE_SERVICE,
+        0,
+    };
+    static const weir_uuid_t zero;
+    weir_assert(reader->inside);
+    candidate_t list[WEIR_PLAN_PLUGINS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < SCOPES; i++) {
+        unsigned want = order[i];
+        if (reader->state.scope_plugins[want] == 0)
+            continue;
+        uint8_t bytes[1 + 3 * WEIR_UUID_BYTES];
+        unsigned scope = 0;
+        MDB_val key = val(bytes, scope_key(want & SCOPE_ROUTE ? route : NULL,
+                                           want & SCOPE_SERVICE ? service : NULL,
+                                           want & SCOPE_CONSUMER ? consumer : NULL, bytes, &scope));
+        MDB_val value;
+        if (scope != want)
+            continue; /* the request lacks a part of it */
+        int code = mdb_get(reader->txn, reader->dbi[DB_PLANS], &key, &value);
+        if (code == MDB_NOTFOUND)
+            continue;
+        if (code != 0)
+            return lmdb_error(code, err, "plans");
+        record_in_t in = { value.mv_data, value.mv_size, false };
+        candidate_t one;
+        while (next_planned(&in, &one.planned, &one.priority)) {
+            one.planned.route = want & SCOPE_ROUTE ? *route : zero;
+            one.planned.service = want & SCOPE_SERVICE ? *service : zero;
+            one.planned.consumer = want & SCOPE_CONSUMER ? *consumer : zero;
+            insert_candidate(list, &count, &one);
+        }
+        if (in.bad)
+            return damaged(err, "plan");
+    }
+    ret->count = count;
+    for (size_t i = 0; i < count; i++)
+        ret->plugins[i] = list[i].planned;
+    return WEIR_OK;
+}

@@ -1,0 +1,334 @@
+/* router.c -- the entries of a route: priority, splitting, keys (routing 1.4-1.8). */
+#include "image/router.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* -- entries as bytes ------------------------------------------------------------------- */
+
+static void be(uint8_t *out, uint64_t value, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        out[i] = (uint8_t)(value >> 8 * (bytes - 1 - i));
+}
+
+static uint64_t from_be(const uint8_t *in, size_t bytes)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < bytes; i++)
+        value = value << 8 | in[i];
+    return value;
+}
+
+void router_entry_encode(const router_entry_t *entry, uint8_t out[ENTRY_BYTES])
+{
+    be(out, ~entry->sort_key, 8);
+    for (size_t i = 0; i < WEIR_UUID_BYTES; i++)
+        out[8 + i] = (uint8_t)~entry->tie.bytes[i];
+    memcpy(out + 24, entry->route.bytes, WEIR_UUID_BYTES);
+    be(out + 40, entry->methods, 2);
+    be(out + 42, entry->port, 2);
+    out[44] = entry->flags;
+    be(out + 45, entry->path, 2);
+}
+
+bool router_entry_decode(MDB_val value, router_entry_t *ret)
+{
+    if (value.mv_size != ENTRY_BYTES)
+        return false;
+    const uint8_t *in = value.mv_data;
+    ret->sort_key = ~from_be(in, 8);
+    for (size_t i = 0; i < WEIR_UUID_BYTES; i++)
+        ret->tie.bytes[i] = (uint8_t)~in[8 + i];
+    memcpy(ret->route.bytes, in + 24, WEIR_UUID_BYTES);
+    ret->methods = (uint16_t)from_be(in + 40, 2);
+    ret->port = (uint16_t)from_be(in + 42, 2);
+    ret->flags = in[44];
+    ret->path = (uint16_t)from_be(in + 45, 2);
+    return true;
+}
+
+uint16_t method_bit(weir_str_t method)
+{
+    static const char *const names[] = { "GET",   "HEAD",    "POST",  "PUT",     "DELETE",
+                                         "PATCH", "OPTIONS", "TRACE", "CONNECT", "PURGE" };
+    for (unsigned i = 0; i < WEIR_COUNT(names); i++)
+        if (weir_str_is(method, names[i]))
+            return (uint16_t)(1u << i);
+    return METHOD_OTHER;
+}
+
+void split_host(weir_str_t host, weir_str_t *ret_name, int *ret_port)
+{
+    *ret_name = host;
+    *ret_port = 0;
+    const char *colon = host.len > 0 ? memchr(host.data, ':', host.len) : NULL;
+    if (colon == NULL)
+        return;
+    int64_t port = 0;
+    weir_str_t digits = { colon + 1, host.len - (size_t)(colon + 1 - host.data) };
+    if (weir_parse_int64(digits, 0, 65535, &port) != WEIR_OK)
+        return; /* "[::1]:80" and the like stay whole (routing 1.2) */
+    ret_name->len = (size_t)(colon - host.data);
+    *ret_port = (int)port;
+}
+
+/* -- regular expressions ------------------------------------------------------------------- */
+
+static bool is_meta(char c)
+{
+    return c == '\0' || strchr("\\.[](){}*+?|^$#", c) != NULL;
+}
+
+static bool has_top_alternative(weir_str_t pattern)
+{
+    int depth = 0;
+    bool in_class = false;
+    for (size_t i = 0; i < pattern.len; i++) {
+        char c = pattern.data[i];
+        if (c == '\\')
+            i++;
+        else if (in_class)
+            in_class = c != ']';
+        else if (c == '[')
+            in_class = true;
+        else if (c == '(')
+            depth++;
+        else if (c == ')')
+            depth--;
+        else if (c == '|' && depth <= 0)
+            return true; /* only the first alternative is anchored */
+    }
+    return false;
+}
+
+weir_str_t regex_literal_prefix(weir_str_t pattern)
+{
+    if (has_top_alternative(pattern))
+        return (weir_str_t){ pattern.data, 0 };
+    size_t len = 0;
+    while (len < pattern.len && !is_meta(pattern.data[len]))
+        len++;
+    /* A quantifier belongs to the character before it. */
+    if (len > 0 && len < pattern.len && strchr("*+?{", pattern.data[len]) != NULL)
+        len--;
+    while (len > 0 && ((unsigned char)pattern.data[len] & 0xC0) == 0x80)
+        len--; /* never half a character */
+    return (weir_str_t){ pattern.data, len };
+}
+
+/* -- priority (routing 1.6) ----------------------------------------------------------------- */
+
+typedef struct priority_parts {
+    unsigned weight, headers;
+    bool plain_hosts, regex;
+    int64_t regex_priority;
+    size_t path_len;
+} priority_parts_t;
+
+static uint64_t documented_key(const priority_parts_t *p)
+{
+    uint64_t rp = p->regex ? (uint64_t)(uint32_t)p->regex_priority : 0;
+    return (uint64_t)p->weight << 61 | (uint64_t)p->plain_hosts << 60 | (uint64_t)p->headers << 52 |
+           (uint64_t)p->regex << 51 | rp << 19 | (p->path_len & 0x7FFFF);
+}
+
+static uint64_t effective_key(const priority_parts_t *p)
+{
+    uint64_t len = p->path_len & 0x7FFF;
+    int64_t rp = p->regex ? p->regex_priority : 0;
+    if (p->weight <= 3) {
+        uint64_t low = (uint64_t)p->weight << 29 | (uint64_t)p->headers << 20 |
+                       ((uint64_t)rp & 4095) << 19 | len;
+        return (uint64_t)p->plain_hosts << 62 | (uint64_t)p->regex << 61 | low;
+    }
+    uint64_t shifted = (uint32_t)((int32_t)rp) ^ UINT32_C(0x80000000);
+    return UINT64_C(1) << 63 | (uint64_t)(p->weight & 7) << 60 | (uint64_t)p->headers << 52 |
+           shifted << 20 | len << 2 | (uint64_t)p->plain_hosts << 1 | (uint64_t)p->regex;
+}
+
+/* -- the entries of a route ---------------------------------------------------------------------
+ */
+
+/* Several paths make sub-routes: one for each length of a prefix, in order of
+ * appearance, and one for all regexes (routing 1.7). */
+enum { GROUPS_MAX = 1024 };
+
+typedef struct groups {
+    size_t lengths[GROUPS_MAX]; /* SIZE_MAX: the regexes */
+    size_t count;
+} groups_t;
+
+static size_t group_of(groups_t *groups, size_t length)
+{
+    for (size_t i = 0; i < groups->count; i++)
+        if (groups->lengths[i] == length)
+            return i;
+    if (groups->count == GROUPS_MAX)
+        return GROUPS_MAX - 1;
+    groups->lengths[groups->count] = length;
+    return groups->count++;
+}
+
+static bool is_regex(weir_str_t path)
+{
+    return path.len > 0 && path.data[0] == '~';
+}
+
+static size_t group_length(weir_str_t path)
+{
+    return is_regex(path) ? SIZE_MAX : path.len;
+}
+
+static void sub_route_id(const weir_uuid_t *route, size_t number, weir_uuid_t *ret)
+{
+    static const weir_uuid_t space = { { 0x7f, 0x14, 0x5b, 0xf9, 0x0d, 0xce, 0x4f, 0x91, 0x98, 0xeb,
+                                         0xde, 0xbb, 0xce, 0x4b, 0x9f, 0x6b } };
+    char id[WEIR_UUID_TEXT + 1];
+    char name[64];
+    weir_uuid_format(route, id);
+    int len = snprintf(name, sizeof(name), "%s#%zu", id, number);
+    weir_uuid_named(&space, (weir_str_t){ name, (size_t)len }, ret);
+}
+
+/* Class and the part of a configured host that goes into the key. */
+static uint8_t host_class(weir_str_t host, weir_str_t *ret_part)
+{
+    *ret_part = host;
+    if (host.len > 1 && host.data[0] == '*') {
+        *ret_part = (weir_str_t){ host.data + 1, host.len - 1 };
+        return CLASS_SUFFIX;
+    }
+    if (host.len > 1 && host.data[host.len - 1] == '*') {
+        ret_part->len--;
+        return CLASS_PREFIX;
+    }
+    return CLASS_EXACT;
+}
+
+static size_t entry_key(uint8_t class, weir_str_t host, weir_str_t path, uint8_t *out,
+                        bool *ret_cut)
+{
+    size_t len = 0;
+    out[len++] = class;
+    memcpy(out + len, host.data, host.len);
+    len += host.len;
+    out[len++] = 0;
+    size_t room = KEY_BYTES_MAX - len;
+    *ret_cut = path.len > room;
+    size_t part = *ret_cut ? room : path.len;
+    if (part > 0)
+        memcpy(out + len, path.data, part);
+    return len + part;
+}
+
+static uint16_t method_mask(const route_view_t *view, bool *ret_other)
+{
+    uint16_t mask = 0;
+    record_in_t in = view->methods;
+    for (unsigned i = 0; i < view->method_count; i++)
+        mask |= method_bit(get_str(&in));
+    *ret_other = mask & METHOD_OTHER;
+    return mask;
+}
+
+static bool hosts_are_plain(const route_view_t *view)
+{
+    record_in_t in = view->hosts;
+    for (unsigned i = 0; i < view->host_count; i++) {
+        weir_str_t host = get_str(&in);
+        if (memchr(host.data, '*', host.len) != NULL)
+            return false;
+    }
+    return view->hosts_given;
+}
+
+typedef struct expansion {
+    const route_view_t *view;
+    router_entry_t entry;
+    int (*each)(void *context, MDB_val key, const router_entry_t *entry);
+    void *context;
+} expansion_t;
+
+/* One path under every host. */
+static int expand_hosts(expansion_t *x, weir_str_t path)
+{
+    uint8_t key[KEY_BYTES_MAX + 8];
+    bool cut = false;
+    uint8_t flags = x->entry.flags;
+    record_in_t in = x->view->hosts;
+    int rc = WEIR_OK;
+    for (unsigned i = 0; rc == WEIR_OK && i < (x->view->host_count > 0 ? x->view->host_count : 1);
+         i++) {
+        weir_str_t part = { "", 0 };
+        uint8_t class = CLASS_ANY;
+        x->entry.port = 0;
+        if (x->view->host_count > 0) {
+            weir_str_t name;
+            int port = 0;
+            split_host(get_str(&in), &name, &port);
+            class = host_class(name, &part);
+            x->entry.port = (uint16_t)port;
+        }
+        size_t len = entry_key(class, part, path, key, &cut);
+        x->entry.flags = (uint8_t)(flags | (cut ? ENTRY_CUT : 0));
+        rc = x->each(x->context, val(key, len), &x->entry);
+    }
+    x->entry.flags = flags;
+    return rc;
+}
+
+int router_entries(const weir_uuid_t *route, weir_str_t record, bool documented_order,
+                   int (*each)(void *context, MDB_val key, const router_entry_t *entry),
+                   void *context, weir_error_t *err)
+{
+    route_view_t view;
+    if (!view_route(record, &view))
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a route is damaged");
+    if (!(view.route.protocols &
+          (WEIR_PROTOCOL_HTTP | WEIR_PROTOCOL_HTTPS | WEIR_PROTOCOL_GRPC | WEIR_PROTOCOL_GRPCS)))
+        return WEIR_OK; /* another subsystem's */
+
+    priority_parts_t parts = { .headers = view.header_count > 255 ? 255 : view.header_count,
+                               .plain_hosts = hosts_are_plain(&view),
+                               .regex_priority = view.regex_priority };
+    parts.weight = view.weight_base + (view.method_count > 0) + (view.host_count > 0) +
+                   (view.header_count > 0) + (view.sni_count > 0) + (view.path_count > 0);
+    if (parts.weight == 0)
+        return WEIR_OK; /* an empty expression: never matches (routing 3) */
+
+    bool other = false;
+    expansion_t x = { .view = &view, .each = each, .context = context };
+    x.entry.route = *route;
+    x.entry.methods = method_mask(&view, &other);
+    uint8_t base =
+        (uint8_t)((view.method_count == 0 ? ENTRY_ANY_METHOD : 0) |
+                  (view.header_count > 0 || view.sni_count > 0 || other ? ENTRY_RESIDUAL : 0));
+    groups_t *groups = weir_calloc(1, sizeof(*groups));
+    if (groups == NULL)
+        return weir_error_memory(err);
+    record_in_t in = view.paths;
+    for (unsigned i = 0; i < view.path_count; i++)
+        group_of(groups, group_length(get_str(&in)));
+
+    int rc = WEIR_OK;
+    in = view.paths;
+    for (unsigned i = 0; rc == WEIR_OK && i < (view.path_count > 0 ? view.path_count : 1); i++) {
+        weir_str_t path = view.path_count > 0 ? get_str(&in) : WEIR_STR("");
+        size_t group = view.path_count > 0 ? group_of(groups, group_length(path)) : 0;
+        x.entry.tie = *route;
+        if (groups->count > 1)
+            sub_route_id(route, group + 1, &x.entry.tie);
+        parts.regex = is_regex(path);
+        parts.path_len = parts.regex ? 0 : path.len;
+        x.entry.sort_key = documented_order ? documented_key(&parts) : effective_key(&parts);
+        x.entry.path = view.path_count > 0 ? (uint16_t)i : NO_PATH;
+        x.entry.flags = (uint8_t)(base | (parts.regex ? ENTRY_REGEX : 0));
+        weir_str_t literal = path;
+        if (parts.regex)
+            literal = regex_literal_prefix((weir_str_t){ path.data + 1, path.len - 1 });
+        rc = expand_hosts(&x, literal);
+    }
+    weir_free(groups);
+    return rc;
+}
