@@ -35,7 +35,7 @@ static size_t pattern_place(const char *regex)
             return at;
         at = (at + 1) % PATTERNS_MAX;
     }
-    weir_assert(!"more patterns than PATTERNS_MAX");
+    weir_assert(false && "more patterns than PATTERNS_MAX");
     return 0;
 }
 
@@ -331,7 +331,11 @@ static weir_json_t *validate_members(weir_engine_t *engine, const weir_field_t *
         const weir_field_t *field = fields;
         while (field->name != NULL && strcmp(field->name, weir_json_name(member)) != 0)
             field++;
-        if (field->name == NULL)
+        if (field->name != NULL)
+            continue;
+        if (strcmp(weir_json_name(member), "@entity") == 0) /* the place of other errors */
+            errors = weir_engine_add_entity(engine, errors, "unknown field");
+        else
             errors = weir_engine_add(engine, errors, weir_json_name(member),
                                      weir_engine_text(engine, "unknown field"));
     }
