@@ -42,7 +42,7 @@ typedef struct place {
     char key[256]; /* empty: the collection */
 } place_t;
 
-/* -- the store ------------------------------------------------------------------- */
+/* -- the store ------------------------------------------------------------ */
 
 static void world_clear(world_t *world)
 {
@@ -105,7 +105,7 @@ static int resolve(void *context, const weir_schema_t *schema, const char *uniqu
     return weir_uuid_parse(weir_json_get_string(stored->entity, "id", WEIR_STR("")), ret);
 }
 
-/* -- recorded text to what it means ------------------------------------------------ */
+/* -- recorded text to what it means --------------------------------------- */
 
 static const char *variable(world_t *world, weir_str_t name)
 {
@@ -228,7 +228,7 @@ static bool fits(const weir_json_t *expected, const weir_json_t *actual)
     return weir_json_count(expected) == weir_json_count(actual);
 }
 
-/* -- paths -------------------------------------------------------------------------- */
+/* -- paths ---------------------------------------------------------------- */
 
 static const weir_schema_t *schema_at(const char *segment, bool nested)
 {
@@ -291,7 +291,7 @@ static bool parse_path(const char *path, place_t *ret)
     return ret->schema != NULL;
 }
 
-/* -- one step ------------------------------------------------------------------------ */
+/* -- one step ------------------------------------------------------------- */
 
 static bool is_ours(const weir_json_t *reply, const weir_schema_t *schema)
 {
@@ -575,7 +575,7 @@ FILE_TEST(plugin_configurations_follow_the_recordings, "plugin-configs")
 FILE_TEST(credentials_follow_the_recordings, "credentials")
 FILE_TEST(bodies_of_the_http_recordings_are_taken, "http")
 
-/* -- rows that control planes sent ---------------------------------------------------- */
+/* -- rows that control planes sent ---------------------------------------- */
 
 static void accept_row(world_t *world, const weir_json_t *delta)
 {

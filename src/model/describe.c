@@ -99,7 +99,7 @@ static const char *type_name(weir_type_t type)
     return "any";
 }
 
-/* -- fields ---------------------------------------------------------------------- */
+/* -- fields --------------------------------------------------------------- */
 
 static void flags(description_t *d, unsigned flags, weir_json_t *out)
 {
@@ -254,7 +254,7 @@ static weir_json_t *fields_array(description_t *d, const weir_field_t *fields)
     return array;
 }
 
-/* -- entity checks ----------------------------------------------------------------- */
+/* -- entity checks -------------------------------------------------------- */
 
 /* A single word is shown as the pattern that the incumbent has there; of a set,
  * the rule is one for its elements. */
@@ -340,7 +340,7 @@ static weir_json_t *checks_array(description_t *d, const weir_check_t *checks)
     return array;
 }
 
-/* -- whole schemas ------------------------------------------------------------------- */
+/* -- whole schemas -------------------------------------------------------- */
 
 static weir_json_t *whole(description_t *d, weir_json_t *fields, const weir_check_t *checks)
 {

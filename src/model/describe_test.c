@@ -76,7 +76,7 @@ static void a_description_fails_cleanly_at_every_allocation(void **state)
     fail_msg("never succeeded");
 }
 
-/* -- the recordings ------------------------------------------------------------------ */
+/* -- the recordings ------------------------------------------------------- */
 
 /* What the recordings leave out: what the recorded engine adds once it is used. */
 static void normalize(weir_json_t *value)

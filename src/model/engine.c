@@ -86,7 +86,7 @@ weir_json_t *weir_engine_add_entity(weir_engine_t *engine, weir_json_t *errors, 
     return errors;
 }
 
-/* -- subschemas --------------------------------------------------------------- */
+/* -- subschemas ----------------------------------------------------------- */
 
 extern const weir_field_t weir_route_http_fields[], weir_route_stream_fields[],
     weir_route_grpc_fields[];
@@ -198,7 +198,7 @@ const weir_field_t *weir_engine_field(const weir_engine_t *engine, const weir_fi
     return field;
 }
 
-/* -- defaults ------------------------------------------------------------------ */
+/* -- defaults ------------------------------------------------------------- */
 
 static weir_json_t *initial_value(weir_engine_t *engine, const weir_field_t *field)
 {
@@ -260,6 +260,24 @@ static weir_json_t *complete_inside(weir_engine_t *engine, const weir_field_t *f
     return value;
 }
 
+/* What is left of `object` goes to the end of `out`, to be refused later. */
+static void keep_unknown(weir_engine_t *engine, weir_json_t *object, weir_json_t *out)
+{
+    weir_json_t *unknown = NULL;
+    for (size_t i = 0;
+         out != NULL && i < WEIR_UNKNOWN_MAX && (unknown = weir_json_first_mutable(object)) != NULL;
+         i++) {
+        WEIR_AUTO(free) char *name = weir_strdup(weir_str(weir_json_name(unknown)));
+        weir_json_detach(object, unknown);
+        if (name == NULL) {
+            weir_json_free(unknown);
+            engine->failed = WEIR_NO_MEMORY;
+        } else if (weir_json_set(out, name, unknown) != WEIR_OK) {
+            engine->failed = WEIR_NO_MEMORY;
+        }
+    }
+}
+
 weir_json_t *weir_engine_complete(weir_engine_t *engine, const weir_field_t *fields,
                                   weir_json_t *object, bool top)
 {
@@ -276,17 +294,7 @@ weir_json_t *weir_engine_complete(weir_engine_t *engine, const weir_field_t *fie
         if (weir_json_set(out, base->name, value) != WEIR_OK)
             engine->failed = WEIR_NO_MEMORY;
     }
-    weir_json_t *unknown = NULL;
-    while (out != NULL && (unknown = weir_json_first_mutable(object)) != NULL) {
-        WEIR_AUTO(free) char *name = weir_strdup(weir_str(weir_json_name(unknown)));
-        weir_json_detach(object, unknown);
-        if (name == NULL) {
-            weir_json_free(unknown);
-            engine->failed = WEIR_NO_MEMORY;
-        } else if (weir_json_set(out, name, unknown) != WEIR_OK) {
-            engine->failed = WEIR_NO_MEMORY;
-        }
-    }
+    keep_unknown(engine, object, out);
     weir_json_free(object);
     return out;
 }
@@ -302,11 +310,14 @@ static const weir_field_t *find_field(const weir_field_t *fields, const char *na
 int weir_engine_merge(weir_engine_t *engine, const weir_field_t *fields, weir_json_t *base,
                       const weir_json_t *patch, bool top)
 {
+    size_t unknown = 0;
     for (const weir_json_t *member = weir_json_first(patch); member != NULL;
          member = weir_json_next(member)) {
         const char *name = weir_json_name(member);
         weir_field_t room;
         const weir_field_t *field = find_field(fields, name);
+        if (field == NULL && unknown++ >= WEIR_UNKNOWN_MAX)
+            continue;
         if (field != NULL && top)
             field = weir_engine_field(engine, field, &room);
         weir_json_t *present = weir_json_get_mutable(base, name);

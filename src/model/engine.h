@@ -4,6 +4,10 @@
 
 #include "model/model.h"
 
+/* Members that no table knows: more than these are neither kept nor listed, so
+ * that a body of a million names costs a million steps and not their square. */
+enum { WEIR_UNKNOWN_MAX = 256 };
+
 /* One run over one entity. Memory that runs short is remembered in `failed`:
  * the functions below then go on with NULL, and the caller looks at the end. */
 typedef struct weir_engine {

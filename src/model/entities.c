@@ -42,7 +42,7 @@ static const weir_field_t none[] = { { 0 } };
 const weir_field_t weir_element_http_protocol = { .type = WEIR_TYPE_STRING,
                                                   .one_of = "grpc grpcs http https" };
 
-/* -- workspaces, parameters ------------------------------------------------------ */
+/* -- workspaces, parameters ----------------------------------------------- */
 
 static const weir_field_t workspace_fields[] = {
     ID_FIELD,
@@ -68,7 +68,7 @@ static const weir_field_t parameter_fields[] = {
     { 0 },
 };
 
-/* -- consumers, credentials --------------------------------------------------------- */
+/* -- consumers, credentials ----------------------------------------------- */
 
 static const weir_field_t consumer_fields[] = {
     ID_FIELD,
@@ -101,7 +101,7 @@ static const weir_field_t keyauth_fields[] = {
     { 0 },
 };
 
-/* -- certificates ---------------------------------------------------------------------- */
+/* -- certificates --------------------------------------------------------- */
 
 static const weir_field_t certificate_fields[] = {
     ID_FIELD,
@@ -180,7 +180,7 @@ static const weir_field_t sni_fields[] = {
     { 0 },
 };
 
-/* -- services ------------------------------------------------------------------------------ */
+/* -- services ------------------------------------------------------------- */
 
 static const weir_pattern_t no_empty_segments[] = {
     { "//", "must not have empty segments" },
@@ -265,7 +265,7 @@ static const weir_check_t service_checks[] = {
     { 0 },
 };
 
-/* -- routes ------------------------------------------------------------------------------------ */
+/* -- routes --------------------------------------------------------------- */
 
 static const char *const exclusive_protocols[] = {
     "http https", "tcp tls udp", "tls_passthrough", "grpc grpcs", NULL,
@@ -435,7 +435,7 @@ const weir_check_t weir_route_grpc_checks[] = {
     { 0 },
 };
 
-/* -- upstreams, targets ------------------------------------------------------ */
+/* -- upstreams, targets --------------------------------------------------- */
 
 #define SMALL_COUNT(field)                                                                   \
     {                                                                                        \
@@ -665,7 +665,7 @@ static const weir_field_t target_fields[] = {
     { 0 },
 };
 
-/* -- plugins ----------------------------------------------------------------- */
+/* -- plugins -------------------------------------------------------------- */
 
 #define PLUGIN_SCOPE(field, entity)                                                             \
     {                                                                                           \
@@ -696,7 +696,7 @@ static const weir_field_t plugin_fields[] = {
     { 0 },
 };
 
-/* -- the list ---------------------------------------------------------------- */
+/* -- the list ------------------------------------------------------------- */
 
 static const char *const target_key[] = { "upstream", "target", NULL };
 static const char *const plugin_key[] = { "name", "route", "service", "consumer", NULL };

@@ -145,7 +145,7 @@ static void a_key_from_a_path_is_judged_as_its_field(void **state)
     weir_problem_release(&problem);
 }
 
-/* -- forms -------------------------------------------------------------------------- */
+/* -- forms ---------------------------------------------------------------- */
 
 static void becomes(weir_entity_type_t type, const char *form, const char *expected)
 {

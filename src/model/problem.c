@@ -42,7 +42,7 @@ int weir_problem_set(weir_problem_t *problem, int code, const char *name, weir_j
     return rc == WEIR_OK ? WEIR_INVALID : WEIR_NO_MEMORY;
 }
 
-/* -- the line of text -------------------------------------------------------------- */
+/* -- the line of text ----------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -185,6 +185,12 @@ int weir_problem_schema_violation(weir_problem_t *problem, weir_json_t *fields)
         weir_buffer_printf(&problem->message, "%zu schema violations (", count);
     weir_buffer_append(&problem->message, weir_buffer_str(&items));
     int rc = weir_buffer_byte(&problem->message, ')');
+    if (items.failed == WEIR_TOO_LARGE || rc == WEIR_TOO_LARGE) {
+        items.failed = WEIR_OK;
+        weir_buffer_clear(&problem->message);
+        rc =
+            weir_buffer_append(&problem->message, WEIR_STR("schema violations (too long to list)"));
+    }
     bool failed = rc != WEIR_OK || items.failed != WEIR_OK || fields == NULL || members == NULL;
     weir_buffer_release(&items);
     return failed ? WEIR_NO_MEMORY : WEIR_INVALID;

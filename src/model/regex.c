@@ -13,7 +13,7 @@
 
 enum { CLASS_DEPTH_MAX = 200, SHOWN_BYTES = 160 };
 
-/* -- PCRE2 --------------------------------------------------------------------- */
+/* -- PCRE2 ---------------------------------------------------------------- */
 
 static int pcre_error(weir_str_t regex, int number, size_t offset, weir_error_t *err)
 {
@@ -44,7 +44,7 @@ int weir_check_regex(weir_str_t regex, weir_error_t *err)
     return WEIR_OK;
 }
 
-/* -- the other engine ------------------------------------------------------------ */
+/* -- the other engine ----------------------------------------------------- */
 
 typedef struct scan {
     const char *at, *end;
@@ -233,7 +233,7 @@ int weir_check_linear_regex(weir_str_t regex, weir_error_t *err)
                           regex.data);
 }
 
-/* -- a route ----------------------------------------------------------------------- */
+/* -- a route -------------------------------------------------------------- */
 
 /* Values are compared in lower case, and so is the pattern (routing 1.2). */
 static int check_header_regex(weir_str_t regex, weir_error_t *err)

@@ -10,11 +10,12 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-/* -- patterns: compiled once, found by the address of the constant -------------- */
+/* -- patterns: compiled once, found by the address of the constant -------- */
 
 enum { PATTERNS_MAX = 512 }; /* a power of two, far above what the tables hold */
 
@@ -68,7 +69,7 @@ static bool matches(const char *regex, weir_str_t text)
     return rc >= 0;
 }
 
-/* -- texts ------------------------------------------------------------------------ */
+/* -- texts ---------------------------------------------------------------- */
 
 static weir_json_t *expected_one_of(weir_engine_t *engine, const char *start, const char *words)
 {
@@ -91,7 +92,7 @@ static const char *number_text(double number, char *text, size_t bytes)
 
 enum { REASON_BYTES_MAX = 64 * 1024 * 1024 };
 
-/* -- scalars ---------------------------------------------------------------------- */
+/* -- scalars -------------------------------------------------------------- */
 
 static weir_json_t *validate_number(weir_engine_t *engine, const weir_field_t *field,
                                     const weir_json_t *value)
@@ -195,22 +196,74 @@ static weir_json_t *validate_string(weir_engine_t *engine, const weir_field_t *f
     return field->check(text, &err) == WEIR_OK ? NULL : with_value(engine, err.reason, text);
 }
 
-/* -- collections ------------------------------------------------------------------ */
+/* -- collections ---------------------------------------------------------- */
 
-static void drop_duplicates(weir_json_t *set)
+typedef struct element {
+    weir_json_t *item;
+    size_t index;
+} element_t;
+
+static int by_text(const void *a, const void *b)
 {
-    enum { PAIRWISE_MAX = 1024 };
-    if (weir_json_count(set) > PAIRWISE_MAX)
-        return; /* the size of a body is bounded, its square is not */
+    const element_t *x = a;
+    const element_t *y = b;
+    weir_str_t text = weir_json_string(x->item);
+    weir_str_t other = weir_json_string(y->item);
+    int order = memcmp(text.data, other.data, text.len < other.len ? text.len : other.len);
+    if (order == 0 && text.len != other.len)
+        order = text.len < other.len ? -1 : 1;
+    return order != 0 ? order : x->index < y->index ? -1 : 1;
+}
+
+static void drop(weir_json_t *set, weir_json_t *item)
+{
+    weir_json_detach(set, item);
+    weir_json_free(item);
+}
+
+/* A long set: sorted, so that its cost is not the square of what a client sends.
+ * Every set of our tables has text in it; what else is there fails anyway. */
+static void drop_duplicate_texts(weir_engine_t *engine, weir_json_t *set, size_t count)
+{
+    WEIR_AUTO(free) element_t *elements = weir_calloc(count, sizeof(*elements));
+    if (elements == NULL) {
+        engine->failed = WEIR_NO_MEMORY;
+        return;
+    }
+    size_t texts = 0;
+    for (weir_json_t *item = weir_json_first_mutable(set); item != NULL;
+         item = weir_json_next_mutable(item), texts++) {
+        if (weir_json_kind(item) != WEIR_JSON_STRING)
+            return;
+        elements[texts] = (element_t){ item, texts };
+    }
+    qsort(elements, texts, sizeof(*elements), by_text);
+    size_t kept = 0;
+    for (size_t i = 1; i < texts; i++) {
+        if (weir_str_equal(weir_json_string(elements[kept].item),
+                           weir_json_string(elements[i].item)))
+            drop(set, elements[i].item);
+        else
+            kept = i;
+    }
+}
+
+/* The first of equal elements stays. */
+static void drop_duplicates(weir_engine_t *engine, weir_json_t *set)
+{
+    enum { PAIRWISE_MAX = 32 };
+    size_t count = weir_json_count(set);
+    if (count > PAIRWISE_MAX) {
+        drop_duplicate_texts(engine, set, count);
+        return;
+    }
     for (weir_json_t *item = weir_json_first_mutable(set); item != NULL;
          item = weir_json_next_mutable(item)) {
         weir_json_t *next = NULL;
         for (weir_json_t *later = weir_json_next_mutable(item); later != NULL; later = next) {
             next = weir_json_next_mutable(later);
-            if (weir_json_equal(item, later)) {
-                weir_json_detach(set, later);
-                weir_json_free(later);
-            }
+            if (weir_json_equal(item, later))
+                drop(set, later);
         }
     }
 }
@@ -252,9 +305,10 @@ static weir_json_t *validate_list(weir_engine_t *engine, const weir_field_t *fie
     if (weir_json_kind(value) != WEIR_JSON_ARRAY)
         return weir_engine_text(engine, set ? "expected a set" : "expected an array");
     if (set && field->of->type != WEIR_TYPE_RECORD) /* no two records are the same there */
-        drop_duplicates(value);
+        drop_duplicates(engine, value);
     weir_json_t *errors = NULL;
     size_t index = 0;
+    size_t filled = 0; /* places of `errors` */
     for (weir_json_t *item = weir_json_first_mutable(value); item != NULL;
          item = weir_json_next_mutable(item), index++) {
         weir_json_t *error = weir_json_is_null(item)
@@ -265,9 +319,9 @@ static weir_json_t *validate_list(weir_engine_t *engine, const weir_field_t *fie
         if (errors == NULL)
             errors = weir_json_new_array();
         int rc = errors != NULL ? WEIR_OK : WEIR_NO_MEMORY;
-        for (size_t k = errors != NULL ? weir_json_count(errors) : 0; rc == WEIR_OK && k < index;
-             k++)
+        for (; rc == WEIR_OK && filled < index; filled++)
             rc = weir_json_append(errors, weir_json_new_null());
+        filled = index + 1;
         if (rc == WEIR_OK)
             rc = weir_json_append(errors, error);
         else

@@ -27,7 +27,7 @@ static int no_memory(weir_json_t *entity)
     return WEIR_NO_MEMORY;
 }
 
-/* -- shorthands ------------------------------------------------------------------------ */
+/* -- shorthands ----------------------------------------------------------- */
 
 static int set_text(weir_json_t *object, const char *name, weir_str_t text)
 {
@@ -159,7 +159,7 @@ static int shorthands(write_t *w, weir_json_t *body)
     return WEIR_OK;
 }
 
-/* -- automatic values --------------------------------------------------------------------- */
+/* -- automatic values ----------------------------------------------------- */
 
 static weir_json_t *now_as(const weir_field_t *field, double now)
 {
@@ -205,7 +205,7 @@ static int automatic(write_t *w, weir_json_t *body)
     return rc;
 }
 
-/* -- references by name ---------------------------------------------------------------------- */
+/* -- references by name --------------------------------------------------- */
 
 static int unresolved(write_t *w, weir_json_t **errors, const char *field, const char *unique,
                       weir_str_t value, const char *entity)
@@ -281,7 +281,7 @@ static int resolve(write_t *w, weir_json_t *entity)
     return rc;
 }
 
-/* -- ttl --------------------------------------------------------------------- */
+/* -- ttl ------------------------------------------------------------------ */
 
 /* Takes `ttl` out of the body; *ret is the absolute expiry (null: none), NULL if
  * the body has none (or null, which means the same). */
@@ -301,11 +301,14 @@ static int take_ttl(write_t *w, weir_json_t *body, weir_json_t **ret)
         return weir_problem_set(w->problem, 11, "invalid options", options,
                                 "invalid option (ttl: %s)", why);
     }
-    *ret = seconds > 0 ? weir_json_new_number(floor(w->env->now) + seconds) : weir_json_new_null();
+    double start = floor(w->env->now);
+    if (w->kind != WEIR_UPDATE) /* a new row counts from when it says that it was made */
+        start = weir_json_get_number(body, "created_at", start);
+    *ret = seconds > 0 ? weir_json_new_number(start + seconds) : weir_json_new_null();
     return *ret != NULL ? WEIR_OK : WEIR_NO_MEMORY;
 }
 
-/* -- transformations --------------------------------------------------------- */
+/* -- transformations ------------------------------------------------------ */
 
 static int transform(const write_t *w, weir_json_t *entity)
 {
@@ -347,7 +350,7 @@ static int normalize_id(weir_json_t *entity)
     return set_text(entity, "id", weir_str(text));
 }
 
-/* -- the steps in order ------------------------------------------------------ */
+/* -- the steps in order --------------------------------------------------- */
 
 static int check_explicit_id(write_t *w, const weir_json_t *body)
 {

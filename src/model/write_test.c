@@ -64,7 +64,7 @@ static weir_json_t *stored(weir_entity_type_t type, weir_write_t write, const ch
 
 #define STORED(...) weir_json_free(stored(__VA_ARGS__))
 
-/* -- defaults, automatic values ------------------------------------------------------ */
+/* -- defaults, automatic values ------------------------------------------- */
 
 static void a_new_entity_is_complete_and_in_the_order_of_its_schema(void **state)
 {
@@ -128,7 +128,7 @@ static void targets_have_times_with_fractions(void **state)
            "{\"target\":\"a:8000\",\"created_at\":1700000000.123,\"weight\":100}");
 }
 
-/* -- shorthands, transformations ------------------------------------------------------ */
+/* -- shorthands, transformations ------------------------------------------ */
 
 static void a_url_becomes_protocol_host_port_and_path(void **state)
 {
@@ -172,7 +172,7 @@ static void a_set_loses_later_duplicates(void **state)
            "{\"tags\":[\"b\",\"a\"]}");
 }
 
-/* -- ttl, keys --------------------------------------------------------------------------- */
+/* -- ttl, keys ------------------------------------------------------------ */
 
 #define CREDENTIAL                                                                        \
     "{\"id\":\"" ID "\",\"created_at\":1,\"consumer\":{\"id\":\"" ID "\"},\"key\":\"k\"," \
@@ -196,7 +196,7 @@ static void a_ttl_is_stored_as_the_time_when_it_ends(void **state)
             "schema violation (ttl: unknown field)", "{\"ttl\":\"unknown field\"}");
 }
 
-/* -- references ---------------------------------------------------------------------------- */
+/* -- references ----------------------------------------------------------- */
 
 static void a_reference_by_name_becomes_an_id_alone(void **state)
 {
@@ -226,7 +226,7 @@ static void a_reference_that_leads_nowhere_is_named(void **state)
             "{\"service\":{\"id\":\"missing primary key\"}}");
 }
 
-/* -- refusals ---------------------------------------------------------------------------------- */
+/* -- refusals ------------------------------------------------------------- */
 
 static void every_wrong_field_is_named_in_order_of_the_alphabet(void **state)
 {
@@ -354,8 +354,57 @@ static void a_member_named_as_the_place_of_errors_is_only_unknown(void **state)
             "'paths', 'snis' when 'protocols' is 'https'\"]}");
 }
 
-/* -- plugins
- * --------------------------------------------------------------------------------------- */
+/* {"n0":1,...} or ["t0",...]: `format` takes a number. */
+static char *many(const char *start, const char *format, size_t count, const char *end)
+{
+    weir_buffer_t text;
+    weir_buffer_init(&text, 64 * 1024 * 1024);
+    weir_buffer_append(&text, weir_str(start));
+    for (size_t i = 0; i < count; i++) {
+        char item[32];
+        snprintf(item, sizeof(item), format, i);
+        weir_buffer_append(&text, weir_str(i > 0 ? "," : ""));
+        weir_buffer_append(&text, weir_str(item));
+    }
+    weir_buffer_append(&text, weir_str(end));
+    weir_buffer_byte(&text, '\0');
+    assert_int_equal(text.failed, WEIR_OK);
+    return text.data;
+}
+
+/* Minutes, if any step were quadratic. */
+static void hundred_thousand_members_or_elements_are_refused_or_taken_in_no_time(void **state)
+{
+    (void)state;
+    weir_problem_t problem;
+    weir_json_t *entity = NULL;
+    char *body = many("{", "\"n%zu\":1", 100000, "}");
+    assert_int_equal(write_json(WEIR_SERVICES, WEIR_INSERT, body, NULL, &entity, &problem),
+                     WEIR_INVALID);
+    assert_true(weir_json_count(problem.fields) > 200);
+    weir_problem_release(&problem);
+    assert_int_equal(write_json(WEIR_CONSUMERS, WEIR_UPDATE, body,
+                                "{\"id\":\"" ID "\",\"username\":\"a\"}", &entity, &problem),
+                     WEIR_INVALID);
+    weir_problem_release(&problem);
+    weir_free(body);
+
+    body = many("{\"username\":\"a\",\"tags\":[", "\"t%zu\"", 100000, ",\"t7\",\"t0\"]}");
+    entity = stored(WEIR_CONSUMERS, WEIR_INSERT, body, NULL, "{\"username\":\"a\"}");
+    const weir_json_t *tags = weir_json_get(entity, "tags");
+    assert_int_equal(weir_json_count(tags), 100000);
+    assert_true(weir_str_is(weir_json_string(weir_json_first(tags)), "t0"));
+    weir_json_free(entity);
+    weir_free(body);
+
+    body = many("{\"username\":\"a\",\"tags\":[", "%zu", 100000, "]}");
+    assert_int_equal(write_json(WEIR_CONSUMERS, WEIR_INSERT, body, NULL, &entity, &problem),
+                     WEIR_INVALID);
+    weir_problem_release(&problem);
+    weir_free(body);
+}
+
+/* -- plugins -------------------------------------------------------------- */
 
 static void an_unknown_plugin_is_all_that_is_said(void **state)
 {
@@ -395,8 +444,7 @@ static void a_plugin_configuration_is_completed(void **state)
            "\"https\"],\"enabled\":true}");
 }
 
-/* -- PUT and PATCH
- * ------------------------------------------------------------------------------------ */
+/* -- PUT and PATCH -------------------------------------------------------- */
 
 #define PLUGIN                                                                              \
     "{\"id\":\"" ID "\",\"name\":\"key-auth\",\"instance_name\":null,\"created_at\":1,"     \
@@ -441,8 +489,7 @@ static void a_put_replaces_everything_but_the_identity(void **state)
             "schema violation (id: expected a valid UUID)", "{\"id\":\"expected a valid UUID\"}");
 }
 
-/* -- rows of a control plane
- * ------------------------------------------------------------------------------ */
+/* -- rows of a control plane ---------------------------------------------- */
 
 static int accept_json(weir_entity_type_t type, const char *text, weir_json_t **ret,
                        weir_problem_t *problem)
@@ -517,6 +564,7 @@ int main(void)
         cmocka_unit_test(a_regex_must_fit_both_engines),
         cmocka_unit_test(a_long_value_is_shown_whole),
         cmocka_unit_test(a_member_named_as_the_place_of_errors_is_only_unknown),
+        cmocka_unit_test(hundred_thousand_members_or_elements_are_refused_or_taken_in_no_time),
         cmocka_unit_test(an_unknown_plugin_is_all_that_is_said),
         cmocka_unit_test(a_plugin_keeps_to_its_scopes_and_protocols),
         cmocka_unit_test(a_plugin_configuration_is_completed),
