@@ -1,0 +1,246 @@
+"""The weir command: what it does, what it returns, what it says."""
+
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+from weir import certs, http, ports
+from weir.node import ControlNode, alive, built, run, wait_until
+
+pytestmark = pytest.mark.skipif(not built(), reason="no binaries: build first, or set WEIR_BUILD")
+
+
+@pytest.fixture
+def control(nodes):
+    return nodes.control()
+
+
+def test_help_names_the_commands():
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("start", "stop", "quit", "restart", "reload", "health", "version", "check",
+                    "prepare", "migrations", "hybrid", "sync"):
+        assert re.search(rf"^\s*{command}\b", done.stdout, re.M), command
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "quit", "restart", "reload", "health", "version",
+                                     "check", "prepare", "migrations", "hybrid"])
+def test_every_command_has_a_help_of_its_own(command):
+    done = run(command, "--help")
+    assert done.returncode == 0 and command in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["dance"], ["start", "--no-such-option"], ["check"], []])
+def test_what_is_not_understood_is_refused_with_a_word(arguments):
+    done = run(*arguments)
+    if arguments:
+        assert done.returncode != 0
+    assert done.stdout + done.stderr
+
+
+def test_version_is_one_line():
+    done = run("version")
+    assert done.returncode == 0 and re.fullmatch(r".*\d+\.\d+\.\d+.*\n", done.stdout)
+
+
+def test_check_says_whether_a_file_is_good(tmp_path):
+    good, bad = tmp_path / "good.conf", tmp_path / "bad.conf"
+    good.write_text("log_level = info  # a comment\n# another\n\nadmin_listen = 127.0.0.1:27999\n")
+    assert run("check", good).returncode == 0
+    bad.write_text("log_level = noisy\n")
+    done = run("check", bad)
+    assert done.returncode != 0 and "log_level" in done.stdout + done.stderr
+    done = run("check", tmp_path / "none.conf")
+    assert done.returncode != 0 and "none.conf" in done.stdout + done.stderr
+
+
+def test_an_unknown_setting_is_refused_by_name(nodes):
+    node = nodes.control(start=False, no_such_setting="1")
+    done = node.weir("start", fail=False)
+    assert done.returncode != 0 and "no_such_setting" in done.stdout + done.stderr
+    assert node.pids() == {}
+
+
+def test_an_unknown_setting_in_the_environment_is_refused_by_name(nodes):
+    node = nodes.control(start=False)
+    node.environment["WEIR_NO_SUCH_THING"] = "1"
+    done = node.weir("start", fail=False)
+    assert done.returncode != 0 and "no_such_thing" in (done.stdout + done.stderr).lower()
+
+
+@pytest.mark.parametrize("name,value", [
+    ("log_level", "noisy"), ("admin_listen", "nowhere"), ("cluster_listen", "off"), ("role", "king"),
+    ("cluster_mtls", "maybe"), ("cluster_cert", "/no/such/file"), ("cluster_max_payload", "12"),
+])
+def test_a_bad_value_is_refused_by_name(nodes, name, value):
+    node = nodes.control(start=False, **{name: value}) if name not in ("role",) else nodes.control(
+        start=False)
+    node.settings[name] = value
+    done = node.weir("start", fail=False)
+    assert done.returncode != 0 and name in done.stdout + done.stderr
+
+
+def test_start_without_migrations_says_what_to_do(nodes):
+    node = nodes.control(start=False)
+    done = node.weir("start", fail=False)
+    assert done.returncode != 0 and "migrations" in done.stdout + done.stderr
+
+
+def test_bootstrap_twice_does_no_harm(nodes):
+    node = nodes.control(start=False).bootstrap()
+    assert node.weir("migrations", "bootstrap", fail=False).returncode == 0
+    node.start()
+
+
+@pytest.mark.sanitized
+def test_start_health_stop(control):
+    assert control.by_prefix("health").returncode == 0
+    pids = control.all_pids()
+    assert len(pids) >= 3
+    again = control.weir("start", fail=False)
+    assert again.returncode != 0 and "running" in again.stdout + again.stderr
+    assert control.all_pids() == pids
+    assert control.stop().returncode == 0
+    assert not any(alive(pid) for pid in pids)
+    assert control.by_prefix("health", fail=False).returncode != 0
+    assert control.by_prefix("stop", fail=False).returncode != 0
+
+
+def test_quit_lets_requests_end(cluster):
+    service = cluster.service()
+    _, path = cluster.route(service)
+    cluster.served(path)
+    import threading
+
+    results = []
+    thread = threading.Thread(target=lambda: results.append(cluster.data.get(path + "/delay/1")))
+    thread.start()
+    wait_until(lambda: cluster.upstream.requests > 0, what="the request at the upstream")
+    import time
+
+    time.sleep(0.3)
+    pids = cluster.data.all_pids()
+    assert cluster.data.by_prefix("quit", timeout=30).returncode == 0
+    thread.join(10)
+    assert results[0].status == 200
+    wait_until(lambda: not any(alive(pid) for pid in pids), 10, "the end of its processes")
+    cluster.data.start()
+    cluster.served(path)
+
+
+def test_restart_changes_every_process(control):
+    before = set(control.all_pids())
+    control.restart()
+    assert not before & set(control.all_pids())
+    assert control.admin.get("/status").status == 200
+
+
+def test_reload_takes_new_settings_and_drops_nobody(control):
+    master = control.pid("nginx")
+    extra = ports.free()
+    control.settings["admin_listen"] += f", 127.0.0.1:{extra}"
+    control.weir("reload")
+    http.poll(("127.0.0.1", extra), "/status", 200, 10)
+    assert control.pid("nginx") == master
+    control.remember()
+
+
+def test_prepare_writes_what_start_needs_and_starts_nothing(nodes):
+    node = nodes.control(start=False)
+    node.weir("prepare")
+    assert (node.prefix / "nginx.conf").exists() and (node.prefix / "weir.settings").exists()
+    assert node.pids() == {}
+    mode = (node.prefix / "weir.settings").stat().st_mode & 0o777
+    assert mode & 0o007 == 0, f"weir.settings is readable for all: {mode:o}"
+
+
+def test_two_nodes_side_by_side(nodes):
+    one, two = nodes.control("one"), nodes.control("two")
+    one.admin.post("/services", name="only-here", host="a.example")
+    assert two.admin.get("/services/only-here").status == 404
+    one.stop()
+    assert two.admin.get("/status").status == 200
+    assert two.by_prefix("health").returncode == 0
+
+
+def test_gen_cert_makes_a_pair_that_works(nodes, tmp_path):
+    crt, key = tmp_path / "cluster.crt", tmp_path / "cluster.key"
+    done = run("hybrid", "gen_cert", crt, key)
+    assert done.returncode == 0, done.stderr
+    shown = subprocess.run(["openssl", "x509", "-in", crt, "-noout", "-text"], capture_output=True,
+                           text=True, check=True).stdout
+    assert re.search(r"Subject:.*CN\s*=\s*kong_clustering", shown) and "secp384r1" in shown
+    assert "Subject Alternative Name" not in shown
+    assert key.stat().st_mode & 0o077 == 0
+    control = nodes.control(pair=(str(crt), str(key)))
+    data = nodes.data(control.cluster_address, pair=(str(crt), str(key)))
+    data.wait_ready()
+    again = run("hybrid", "gen_cert", crt, key)
+    assert again.returncode != 0 and "exist" in again.stdout + again.stderr
+
+
+def test_a_killed_supervisor_is_started_again_over_its_living_children(control):
+    nginx = control.pid("nginx")
+    control.kill("supervisor")
+    wait_until(lambda: control.pid("supervisor") is None, what="its death")
+    assert control.admin.get("/status").status == 200
+    control.weir("start")
+    control.wait_listening()
+    assert control.pid("supervisor") and control.pid("nginx") == nginx
+    control.stop()
+    assert not alive(nginx)
+
+
+@pytest.mark.parametrize("piece", ["nginx", "worker"])
+def test_what_dies_is_started_again(control, piece):
+    before = control.workers() if piece == "worker" else [control.pid(piece)]
+    control.kill(piece)
+    wait_until(lambda: control.workers() and not set(before) & set(
+        control.workers() + [control.pid("nginx")]), 10, f"a new {piece}")
+    control.wait_listening()
+    control.remember()
+
+
+def test_an_agent_that_dies_is_started_again(cluster):
+    before = cluster.data.pid("agent")
+    cluster.data.kill("agent")
+    wait_until(lambda: cluster.data.pid("agent") not in (None, before), 10, "a new agent")
+    _, path = cluster.route()
+    cluster.served(path, timeout=20)
+
+
+def test_a_port_that_is_taken_is_an_error_at_once(nodes, pair):
+    import socket
+
+    taken = socket.create_server(("127.0.0.1", ports.free()))
+    node = nodes.control(start=False)
+    node.settings["admin_listen"] = f"127.0.0.1:{taken.getsockname()[1]}"
+    node.bootstrap()
+    done = node.weir("start", fail=False)
+    node.remember()
+    assert done.returncode != 0, "it claims to have started"
+    assert str(taken.getsockname()[1]) in done.stdout + done.stderr + node.log()
+    wait_until(lambda: node.pids() == {}, 10, "no process left")
+
+
+def test_sigterm_of_the_supervisor_ends_the_node(control):
+    pids = control.all_pids()
+    os.kill(control.pid("supervisor"), signal.SIGTERM)
+    wait_until(lambda: not any(alive(pid) for pid in pids), 15, "the end of all its processes")
+
+
+def test_sync_status_tells_version_and_connection(cluster):
+    _, path = cluster.route()
+    cluster.served(path)
+    text = cluster.data.sync_status().lower()
+    assert "version" in text and "quarantine" in text
+
+
+def test_a_data_plane_refuses_what_is_for_control_planes(nodes, tmp_path):
+    pair = certs.self_signed(tmp_path, "x")
+    node = ControlNode(tmp_path / "n", pair)
+    node.settings.update(role="data_plane", database="sqlite", proxy_listen="127.0.0.1:27998")
+    done = node.weir("start", fail=False)
+    assert done.returncode != 0 and "database" in done.stdout + done.stderr

@@ -1,0 +1,50 @@
+"""The recorded exchanges of the Admin API and of routing, replayed by the corpus' own tools."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wire_replay
+from weir import ports
+
+CORPUS = wire_replay.CORPUS
+HERE = Path(__file__).parent / "corpus"
+ADMIN = sorted((CORPUS / "admin").glob("*.jsonl"))
+ROUTING = sorted((CORPUS / "routing").glob("*.jsonl"))
+
+pytestmark = pytest.mark.skipif(not (CORPUS / "replay_admin.py").exists(),
+                                reason="no corpus: WEIR_CORPUS names its folder")
+
+
+def replay(tool, *arguments, known, timeout=300):
+    """Runs a tool of the corpus; fails with what it printed if it found what is no gap."""
+    command = [sys.executable, str(CORPUS / tool), *map(str, arguments)]
+    if known.exists():
+        command += ["--known", str(known)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=CORPUS,
+                          errors="replace", check=False)
+    text = done.stdout + done.stderr
+    if done.returncode:
+        pytest.fail(text[-6000:], pytrace=False)
+    found = re.findall(r"(\d+) passed", text)
+    assert found and int(found[-1]) >= 0, text[-500:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ADMIN, ids=lambda path: path.stem)
+def test_admin(control_plane, path):
+    replay("replay_admin.py", "--admin", "http://%s:%d" % control_plane.admin_address, path,
+           known=HERE / "gaps-admin.txt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ROUTING, ids=lambda path: path.stem)
+def test_routing(cluster, path):
+    upstream = ports.free() // 10 * 10 + 10
+    replay("replay_proxy.py", "--mode", "entities",
+           "--admin", "http://%s:%d" % cluster.control.admin_address,
+           "--proxy", "%s:%d" % cluster.data.proxy_address,
+           "--proxy-tls", "%s:%d" % cluster.data.tls_address, "--upstream-port", upstream, path,
+           known=HERE / "gaps-routing.txt")

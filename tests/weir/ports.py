@@ -1,0 +1,22 @@
+"""Free loopback ports, each given once."""
+
+import os
+import socket
+
+FIRST, LAST = 27000, 27999
+_next = FIRST + os.getpid() % 40 * 20
+
+
+def free():
+    """A port nobody listens on, of the range that is ours."""
+    global _next
+    for _ in range(LAST - FIRST):
+        port, _next = _next, _next + 1 if _next < LAST else FIRST
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no free port between {FIRST} and {LAST}")
