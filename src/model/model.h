@@ -63,7 +63,7 @@ typedef struct weir_problem {
     int code;         /* 2 schema violation, 10 invalid unique, ...; 0: none */
     const char *name; /* "schema violation": static */
     weir_buffer_t message;
-    weir_json_t *fields; /* ours; NULL if the kind has none */
+    weir_json_t *fields; /* ours; NULL if the kind has none; of code 11 the `options` */
 } weir_problem_t;
 
 void weir_problem_init(weir_problem_t *problem);
@@ -96,6 +96,9 @@ typedef enum weir_write {
 /* One write, from the body a client sent to the entity to be stored: shorthand
  * fields, auto values, defaults, foreign names, validation, entity checks,
  * transformations (admin-api 7, "order of operations"). `body` is not changed.
+ * UPSERT: with `current` its identity is kept, and an id in `body` only judged;
+ * without, the caller puts the id or key of the path into `body`, unless the body
+ * has an id that is no UUID: that one is left there to be refused.
  * On WEIR_OK *ret is the complete entity, fields in schema order, the caller's
  * to free; pseudo fields that are not stored (certificates.snis) are left out.
  * `ttl` of a ttl entity is stored as the absolute expiry in unix seconds.
