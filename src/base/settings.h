@@ -18,8 +18,9 @@ typedef struct weir_settings weir_settings_t;
 typedef struct weir_listen {
     char address[64]; /* "127.0.0.1", "[::1]" or "0.0.0.0" */
     int port;
-    bool ssl, http2, proxy_protocol, reuseport, deferred;
-    int backlog; /* 0: not given */
+    bool ssl, http2, proxy_protocol, reuseport, deferred, bind;
+    int backlog;     /* 0: not given */
+    char nginx[192]; /* all of it, as an argument list of nginx's `listen` */
 } weir_listen_t;
 
 /* Reads `path` (NULL: none) and `environment` (as environ; NULL: none).
@@ -33,11 +34,21 @@ void weir_settings_free(weir_settings_t *settings);
  * `weir prepare` writes it to PREFIX/weir.settings, every process loads it. */
 int weir_settings_save(const weir_settings_t *settings, const char *path, weir_error_t *err);
 
+/* Changes one setting, as if the file had it; no check against the others. For
+ * `weir prepare`, which puts certificates given as text into files. */
+int weir_settings_set(weir_settings_t *settings, const char *name, weir_str_t value,
+                      weir_error_t *err);
+/* Whether a file or the environment named it. */
+bool weir_setting_given(const weir_settings_t *settings, const char *name);
+
 /* Asking for a name that the table lacks, or by another kind, is an assertion
  * failure. Strings live as long as `settings`; an unset string is "". */
+/* The text of a setting of any kind, normalised. */
 const char *weir_setting_string(const weir_settings_t *settings, const char *name);
+/* Integers; sizes ("16k") in bytes. */
 int64_t weir_setting_integer(const weir_settings_t *settings, const char *name);
 bool weir_setting_boolean(const weir_settings_t *settings, const char *name);
+/* Numbers and integers. */
 double weir_setting_number(const weir_settings_t *settings, const char *name);
 /* Items of a comma separated list, trimmed. NULL after the last. */
 size_t weir_setting_count(const weir_settings_t *settings, const char *name);
@@ -46,6 +57,15 @@ const char *weir_setting_item(const weir_settings_t *settings, const char *name,
 size_t weir_setting_listen_count(const weir_settings_t *settings, const char *name);
 const weir_listen_t *weir_setting_listen(const weir_settings_t *settings, const char *name,
                                          size_t index);
+
+/* The directives given as nginx_BLOCK_DIRECTIVE settings (routing 14), e.g. block
+ * "http" for nginx_http_keepalive_requests. Settings of the table are not among them. */
+void weir_settings_directives(const weir_settings_t *settings, const char *block,
+                              void (*each)(void *context, const char *directive, const char *value),
+                              void *context);
+/* Settings that were given but have no effect in Weir: to be warned of. */
+void weir_settings_without_effect(const weir_settings_t *settings,
+                                  void (*each)(void *context, const char *name), void *context);
 
 /* The `configuration` member of GET / (admin-api 10.1): typed values, secrets as
  * "******", unset ones absent. NULL when memory is short; the caller frees. */
