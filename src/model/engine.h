@@ -19,6 +19,13 @@ typedef struct weir_engine {
     int failed;    /* WEIR_OK or WEIR_NO_MEMORY */
 } weir_engine_t;
 
+/* Members that stand for others (services.url, ...) become those, in place.
+ * WEIR_INVALID: `problem` says why. */
+int weir_engine_shorthands(weir_engine_t *engine, weir_write_t kind, weir_json_t *body,
+                           weir_problem_t *problem);
+/* The algorithm of an upstream that a read shows, whatever was written. */
+int weir_engine_upstream_algorithm(weir_json_t *entity);
+
 /* Chooses the subschema of `entity` (routes by protocol, plugins by name).
  * Returns the errors object if there is none (`{"name": "plugin 'x' not ..."}`). */
 weir_json_t *weir_engine_subschema(weir_engine_t *engine, const weir_json_t *entity);

@@ -27,136 +27,9 @@ static int no_memory(weir_json_t *entity)
     return WEIR_NO_MEMORY;
 }
 
-/* -- shorthands ----------------------------------------------------------- */
-
 static int set_text(weir_json_t *object, const char *name, weir_str_t text)
 {
-    return weir_json_set(object, name,
-                         text.data != NULL ? weir_json_new_string(text) : weir_json_new_null());
-}
-
-/* services.url -> protocol, host, port, path (admin-api 9.1). */
-static int expand_url(weir_json_t *body, weir_str_t url)
-{
-    weir_str_t none = { NULL, 0 };
-    weir_str_t scheme = none;
-    weir_str_t host = none;
-    weir_str_t path = none;
-    int64_t port = -1;
-    weir_str_t rest = url;
-    const char *mark = memmem(url.data, url.len, "://", 3);
-    if (mark != NULL) {
-        scheme = (weir_str_t){ url.data, (size_t)(mark - url.data) };
-        rest = (weir_str_t){ mark + 3, url.len - scheme.len - 3 };
-        size_t end = 0;
-        while (end < rest.len && memchr("/?#", rest.data[end], 3) == NULL)
-            end++;
-        weir_str_t authority = { rest.data, end };
-        const char *at = memrchr(authority.data, '@', authority.len);
-        if (at != NULL)
-            authority = (weir_str_t){ at + 1, authority.len - (size_t)(at + 1 - authority.data) };
-        const char *colon = memrchr(authority.data, ':', authority.len);
-        const char *bracket = memrchr(authority.data, ']', authority.len);
-        if (colon != NULL && (bracket == NULL || colon > bracket)) {
-            weir_str_t digits = { colon + 1, authority.len - (size_t)(colon + 1 - authority.data) };
-            if (weir_parse_int64(digits, 0, 65535, &port) == WEIR_OK)
-                authority.len = (size_t)(colon - authority.data);
-        }
-        if (authority.len > 0)
-            host = authority;
-        rest = (weir_str_t){ rest.data + end, rest.len - end };
-    }
-    size_t end = 0;
-    while (end < rest.len && rest.data[end] != '?' && rest.data[end] != '#')
-        end++;
-    if (end > 0)
-        path = (weir_str_t){ rest.data, end };
-    if (scheme.data == NULL)
-        scheme = port == 443 ? WEIR_STR("https") : WEIR_STR("http");
-    if (port < 0)
-        port = weir_str_is(scheme, "https") ? 443 : 80;
-    int rc = set_text(body, "protocol", scheme);
-    if (rc == WEIR_OK)
-        rc = set_text(body, "host", host);
-    if (rc == WEIR_OK)
-        rc = weir_json_set(body, "port", weir_json_new_number((double)port));
-    return rc == WEIR_OK ? set_text(body, "path", path) : rc;
-}
-
-static int service_shorthands(write_t *w, weir_json_t *body)
-{
-    WEIR_AUTO(json) weir_json_t *url = weir_json_take(body, "url");
-    if (url == NULL)
-        return WEIR_OK;
-    if (weir_json_is_null(url)) {
-        int rc = weir_json_set(body, "protocol", weir_json_new_null());
-        if (rc == WEIR_OK)
-            rc = weir_json_set(body, "host", weir_json_new_null());
-        return rc == WEIR_OK ? weir_json_set(body, "path", weir_json_new_null()) : rc;
-    }
-    weir_str_t text = weir_json_string(url);
-    if (text.data != NULL && text.len > 0)
-        return expand_url(body, text);
-    weir_json_t *error = weir_engine_text(
-        &w->engine, "%s", text.data == NULL ? "expected a string" : "length must be at least 1");
-    return weir_problem_schema_violation(w->problem,
-                                         weir_engine_add(&w->engine, NULL, "url", error));
-}
-
-/* entity-schemas.json, upstreams, "shorthand_fields": algorithm first. */
-static int upstream_shorthands(weir_json_t *body)
-{
-    weir_str_t algorithm = weir_json_get_string(body, "algorithm", WEIR_STR(""));
-    if (weir_str_is(algorithm, "least-connections") || weir_str_is(algorithm, "latency"))
-        if (weir_json_set(body, "hash_on", weir_json_new_null()) != WEIR_OK)
-            return WEIR_NO_MEMORY;
-    const weir_json_t *hash_on = weir_json_get(body, "hash_on");
-    if (hash_on == NULL)
-        return WEIR_OK;
-    if (weir_json_is_null(hash_on))
-        return weir_json_set(body, "hash_on", weir_json_new_string(WEIR_STR("none")));
-    if (weir_json_kind(hash_on) != WEIR_JSON_STRING)
-        return WEIR_OK;
-    bool none = weir_str_is(weir_json_string(hash_on), "none");
-    return weir_json_set(
-        body, "algorithm",
-        weir_json_new_string(none ? WEIR_STR("round-robin") : WEIR_STR("consistent-hashing")));
-}
-
-/* What a read shows, whatever was stored. */
-static int upstream_normalize(weir_json_t *entity)
-{
-    weir_str_t algorithm = weir_json_get_string(entity, "algorithm", WEIR_STR(""));
-    weir_str_t hash_on = weir_json_get_string(entity, "hash_on", WEIR_STR("none"));
-    bool hashing = weir_str_is(algorithm, "consistent-hashing");
-    if ((hashing && weir_str_is(hash_on, "none")) || algorithm.len == 0)
-        return weir_json_set(entity, "algorithm", weir_json_new_string(WEIR_STR("round-robin")));
-    return WEIR_OK;
-}
-
-/* The incumbent brings a new target into its form before it looks at the rest. */
-static int target_form(write_t *w, const weir_json_t *body)
-{
-    char normal[1024];
-    weir_str_t target = weir_json_get_string(body, "target", (weir_str_t){ NULL, 0 });
-    if (w->kind == WEIR_UPDATE || target.data == NULL ||
-        weir_target_normalize(target, normal, sizeof(normal)) == WEIR_OK)
-        return WEIR_OK;
-    weir_json_t *error =
-        weir_engine_text(&w->engine, "Invalid target; not a valid hostname or ip address");
-    return weir_problem_schema_violation(w->problem,
-                                         weir_engine_add(&w->engine, NULL, "target", error));
-}
-
-static int shorthands(write_t *w, weir_json_t *body)
-{
-    if (w->schema->type == WEIR_TARGETS)
-        return target_form(w, body);
-    if (w->schema->type == WEIR_SERVICES)
-        return service_shorthands(w, body);
-    if (w->schema->type == WEIR_UPSTREAMS)
-        return upstream_shorthands(body);
-    return WEIR_OK;
+    return weir_json_set(object, name, weir_json_new_string(text));
 }
 
 /* -- automatic values ----------------------------------------------------- */
@@ -328,7 +201,7 @@ static int transform(const write_t *w, weir_json_t *entity)
             return set_text(entity, "target", weir_str(normal));
     }
     if (w->schema->type == WEIR_UPSTREAMS)
-        return upstream_normalize(entity);
+        return weir_engine_upstream_algorithm(entity);
     return WEIR_OK;
 }
 
@@ -462,7 +335,7 @@ int weir_model_write(const weir_schema_t *schema, weir_write_t kind, const weir_
     if (input == NULL)
         return WEIR_NO_MEMORY;
     WEIR_AUTO(json) weir_json_t *expiry = NULL;
-    int rc = shorthands(&w, input);
+    int rc = weir_engine_shorthands(&w.engine, kind, input, problem);
     if (rc == WEIR_OK)
         rc = take_ttl(&w, input, &expiry);
     if (rc == WEIR_OK)
