@@ -1,0 +1,511 @@
+/* agent.c -- the sync agent's main loop. */
+#include "agent/agent.h"
+
+#include "agent/status.h"
+#include "agent/tls.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "cluster/client.h"
+#include "image/image.h"
+#include "plugins/record.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum {
+    READ_BYTES = 65536,
+    UPKEEP_MS = 1000,     /* stale readers, expiry */
+    SYNC_MS = 1000,       /* fsync, when commits do not do it themselves */
+    RETRY_FIRST_MS = 100, /* the first try after a loss comes soon */
+    RETRY_MIN_MS = 500,
+    RETRY_MAX_MS = 10000, /* as the original's ten seconds */
+    CONNECT_MS = 5000,
+    READERS_PER_WORKER = 4, /* a reload doubles the workers for a while */
+    READERS_SPARE = 128,
+    LOG_EVERY_MS = 30000, /* the same failure is not said more often */
+    QUARANTINED_LISTED = 100,
+    LABELS_MAX = 16,
+};
+
+typedef struct agent {
+    const weir_settings_t *settings;
+    weir_image_t *image;
+    weir_client_t *client;
+    tls_context_t *context;
+    tls_t *tls;
+    status_t status;
+    const char *labels[LABELS_MAX + 1];
+    char address[256], hostname[256], node_id[WEIR_UUID_TEXT + 1];
+    char prefix[2048];
+    size_t queue_max;
+    bool lost;             /* tls_write failed: the connection goes at the turn's end */
+    int64_t connecting_ms; /* when this try began */
+    int64_t retry_ms;      /* when the next try may begin */
+    unsigned tries;        /* since the last success */
+    int64_t said_ms;       /* the last failure's line */
+    char said[256];
+    bool dirty;        /* commits since the last image sync */
+    int64_t expire_ms; /* when something may expire; 0: look */
+} agent_t;
+
+/* -- callbacks of the client ---------------------------------------------------------- */
+
+static int on_send(void *context, weir_str_t bytes)
+{
+    agent_t *agent = context;
+    weir_error_t err = { 0 };
+    int rc = tls_write(agent->tls, bytes, agent->queue_max, &err);
+    agent->lost |= rc != WEIR_OK;
+    return rc;
+}
+
+static int on_random(void *context, uint8_t *bytes, size_t count)
+{
+    (void)context;
+    return getrandom(bytes, count, 0) == (ssize_t)count ? WEIR_OK : WEIR_IO;
+}
+
+static void on_event(void *context, const char *text)
+{
+    agent_t *agent = context;
+    bool fault = strstr(text, "refused") != NULL || strstr(text, "could not") != NULL ||
+                 strstr(text, "no answer") != NULL;
+    weir_log(fault ? WEIR_LOG_ERROR : WEIR_LOG_NOTICE, "%s", text);
+    if (fault)
+        status_error(&agent->status, text);
+}
+
+static int put_rows(weir_batch_t *batch, const weir_update_t *update, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    for (const weir_json_t *d = weir_json_first(update->deltas); rc == WEIR_OK && d != NULL;
+         d = weir_json_next(d)) {
+        weir_str_t type = weir_json_string(weir_json_get(d, "type"));
+        const weir_json_t *entity = weir_json_get(d, "entity");
+        rc = weir_json_is_null(entity) ? weir_batch_delete(batch, type, weir_json_get(d, "pk"), err)
+                                       : weir_batch_put(batch, type, entity, err);
+    }
+    return rc;
+}
+
+static int apply_once(agent_t *agent, const weir_update_t *update, weir_error_t *err)
+{
+    weir_batch_t *batch = NULL;
+    int rc = weir_batch_begin(agent->image, update->full, update->version, &batch, err);
+    if (rc != WEIR_OK)
+        return rc;
+    rc = put_rows(batch, update, err);
+    if (rc != WEIR_OK) {
+        weir_batch_abort(batch);
+        return rc;
+    }
+    return weir_batch_commit(batch, weir_clock_ms(), err);
+}
+
+/* New bad entities, each once in the log. */
+static int log_quarantined(void *context, const weir_quarantined_t *q)
+{
+    const weir_update_t *update = context;
+    if (q->version == update->version)
+        weir_log(WEIR_LOG_WARN,
+                 "quarantined type=%.*s id=%.*s name=%.*s field=%.*s serving_older=%s "
+                 "reason=\"%.*s\"",
+                 WEIR_STR_ARG(q->type), WEIR_STR_ARG(q->id), WEIR_STR_ARG(q->name),
+                 WEIR_STR_ARG(q->field), q->serving ? "yes" : "no", WEIR_STR_ARG(q->reason));
+    return WEIR_OK;
+}
+
+static int on_apply(void *context, const weir_update_t *update, weir_error_t *err)
+{
+    agent_t *agent = context;
+    int64_t started_us = weir_clock_monotonic_us();
+    int rc = apply_once(agent, update, err);
+    while (rc == WEIR_FULL && strcmp(err->field, "map") == 0) {
+        weir_log(WEIR_LOG_NOTICE, "the image's map grows");
+        if (weir_image_grow(agent->image, err) != WEIR_OK)
+            break;
+        rc = apply_once(agent, update, err);
+    }
+    size_t deltas = weir_json_count(update->deltas);
+    if (rc != WEIR_OK) {
+        /* The old image serves on; the version stays, so it is asked for again. */
+        status_failed(&agent->status, err->reason);
+        return rc;
+    }
+    agent->dirty = true;
+    agent->expire_ms = 0;
+    int64_t took_us = weir_clock_monotonic_us() - started_us;
+    weir_log(update->full ? WEIR_LOG_NOTICE : WEIR_LOG_INFO,
+             "applied version=%" PRIu64 " deltas=%zu full=%s us=%" PRId64, update->version, deltas,
+             update->full ? "yes" : "no", took_us);
+    status_applied(&agent->status, update->full, deltas, took_us);
+    weir_image_state_t state;
+    if (weir_image_state(agent->image, &state, NULL) == WEIR_OK && state.quarantined > 0)
+        weir_image_quarantined(agent->image, log_quarantined, (void *)(uintptr_t)update, NULL);
+    return WEIR_OK;
+}
+
+typedef struct report {
+    weir_json_t *list;
+    size_t count;
+} report_t;
+
+static int report_one(void *context, const weir_quarantined_t *q)
+{
+    report_t *r = context;
+    const struct {
+        const char *name;
+        weir_str_t text;
+    } members[] = {
+        { "type", q->type },   { "id", q->id },         { "name", q->name },
+        { "field", q->field }, { "reason", q->reason },
+    };
+    if (r->count++ >= QUARANTINED_LISTED)
+        return WEIR_OK; /* counted, not listed */
+    weir_json_t *entry = weir_json_new_object();
+    int rc = entry != NULL ? WEIR_OK : WEIR_NO_MEMORY;
+    for (size_t i = 0; rc == WEIR_OK && i < WEIR_COUNT(members); i++)
+        rc = weir_json_set(entry, members[i].name, weir_json_new_string(members[i].text));
+    if (rc == WEIR_OK)
+        rc = weir_json_set(entry, "serving_older", weir_json_new_boolean(q->serving));
+    if (rc == WEIR_OK)
+        return weir_json_append(r->list, entry);
+    weir_json_free(entry);
+    return rc;
+}
+
+static weir_json_t *on_report(void *context)
+{
+    agent_t *agent = context;
+    report_t r = { weir_json_new_array(), 0 };
+    weir_json_t *report = weir_json_new_object();
+    int rc = r.list != NULL && report != NULL ? WEIR_OK : WEIR_NO_MEMORY;
+    if (rc == WEIR_OK)
+        rc = weir_image_quarantined(agent->image, report_one, &r, NULL);
+    if (rc == WEIR_OK)
+        rc = weir_json_set(report, "quarantined_count", weir_json_new_number((double)r.count));
+    if (rc == WEIR_OK) {
+        rc = weir_json_set(report, "quarantined", r.list);
+        r.list = NULL;
+    }
+    weir_str_t last = weir_str(agent->status.last_error);
+    if (rc == WEIR_OK)
+        rc = weir_json_set(report, "last_error",
+                           last.len > 0 ? weir_json_new_string(last) : weir_json_new_null());
+    if (rc == WEIR_OK)
+        return report;
+    weir_json_free(r.list);
+    weir_json_free(report);
+    return NULL;
+}
+
+/* -- connecting ---------------------------------------------------------------------------- */
+
+static int64_t jitter(int64_t upto)
+{
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        random = (uint32_t)weir_clock_monotonic_us();
+    return upto > 0 ? (int64_t)(random % (uint64_t)upto) : 0;
+}
+
+/* A control plane that is away for long must not fill the log. */
+static void say_failure(agent_t *agent, const char *reason)
+{
+    int64_t now = weir_clock_monotonic_ms();
+    if (strcmp(agent->said, reason) == 0 && now - agent->said_ms < LOG_EVERY_MS)
+        return;
+    agent->said_ms = now;
+    snprintf(agent->said, sizeof(agent->said), "%s", reason);
+    weir_log(WEIR_LOG_WARN, "not connected control_plane=%s tries=%u reason=\"%s\"", agent->address,
+             agent->tries, reason);
+}
+
+static void disconnect(agent_t *agent, const char *reason)
+{
+    bool was_ready = weir_client_ready(agent->client);
+    weir_client_disconnected(agent->client);
+    tls_free(agent->tls);
+    agent->tls = NULL;
+    agent->lost = false;
+    if (was_ready)
+        agent->tries = 0;
+    int64_t now = weir_clock_monotonic_ms();
+    int64_t delay = RETRY_FIRST_MS;
+    if (agent->tries > 0) {
+        int64_t most = RETRY_MIN_MS << (agent->tries < 6 ? agent->tries : 6);
+        delay = RETRY_MIN_MS + jitter(most < RETRY_MAX_MS ? most : RETRY_MAX_MS);
+    } else {
+        delay += jitter(RETRY_FIRST_MS);
+    }
+    agent->tries++;
+    agent->retry_ms = now + delay;
+    say_failure(agent, reason);
+    status_connected(&agent->status, false);
+    status_error(&agent->status, reason);
+}
+
+static void try_connect(agent_t *agent)
+{
+    weir_error_t err = { 0 };
+    agent->connecting_ms = weir_clock_monotonic_ms();
+    if (tls_connect(agent->context, agent->address, &agent->tls, &err) != WEIR_OK)
+        disconnect(agent, err.reason);
+}
+
+static int handshake(agent_t *agent, int64_t now, weir_error_t *err)
+{
+    int rc = tls_handshake(agent->tls, err);
+    if (rc == WEIR_AGAIN)
+        return WEIR_OK;
+    return rc == WEIR_OK ? weir_client_connected(agent->client, now, err) : rc;
+}
+
+static int read_all(agent_t *agent, int64_t now, weir_error_t *err)
+{
+    static char bytes[READ_BYTES];
+    int rc = WEIR_OK;
+    while (rc == WEIR_OK && !agent->lost) {
+        size_t len = 0;
+        rc = tls_read(agent->tls, bytes, sizeof(bytes), &len, err);
+        if (rc == WEIR_OK)
+            rc = weir_client_input(agent->client, (weir_str_t){ bytes, len }, now, err);
+    }
+    return rc == WEIR_AGAIN ? WEIR_OK : rc;
+}
+
+static void serve_connection(agent_t *agent, short revents)
+{
+    weir_error_t err = { 0 };
+    int64_t now = weir_clock_monotonic_ms();
+    int rc = WEIR_OK;
+    bool was_ready = weir_client_ready(agent->client);
+    if (!tls_ready(agent->tls)) {
+        if (revents != 0)
+            rc = handshake(agent, now, &err);
+        else if (now - agent->connecting_ms >= CONNECT_MS)
+            rc = weir_error_set(&err, WEIR_TIMEOUT, NULL, "no connection within 5 seconds");
+    } else if (revents & (POLLIN | POLLHUP | POLLERR)) {
+        rc = read_all(agent, now, &err);
+    }
+    if (rc == WEIR_OK)
+        rc = weir_client_tick(agent->client, weir_clock_monotonic_ms(), &err);
+    weir_error_t flush = { 0 };
+    int flushed = tls_flush(agent->tls, &flush); /* a close frame goes out, too */
+    if (rc == WEIR_OK && flushed != WEIR_OK) {
+        rc = flushed;
+        err = flush;
+    }
+    if (rc == WEIR_OK && agent->lost)
+        rc = weir_error_set(&err, WEIR_CLOSED, NULL, "the output queue is full");
+    if (rc != WEIR_OK) {
+        disconnect(agent, err.reason);
+        return;
+    }
+    if (!was_ready && weir_client_ready(agent->client)) {
+        agent->tries = 0;
+        agent->said[0] = '\0';
+        weir_log(WEIR_LOG_NOTICE, "connected control_plane=%s", agent->address);
+        status_connected(&agent->status, true);
+    }
+}
+
+/* -- the image ------------------------------------------------------------------------------- */
+
+static int64_t workers(const weir_settings_t *settings)
+{
+    int64_t count = 0;
+    const char *text = weir_setting_string(settings, "nginx_worker_processes");
+    if (weir_parse_int64(weir_str(text), 1, 4096, &count) != WEIR_OK)
+        count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? count : 1;
+}
+
+static int open_image(agent_t *agent, weir_error_t *err)
+{
+    static char path[PATH_MAX_BYTES];
+    snprintf(path, sizeof(path), "%s/image", agent->prefix);
+    weir_image_options_t options = {
+        .path = path,
+        .map_bytes = (uint64_t)weir_setting_integer(agent->settings, "lmdb_map_size"),
+        .readers_max = (unsigned)(READERS_PER_WORKER * workers(agent->settings) + READERS_SPARE),
+        .sync = weir_setting_boolean(agent->settings, "image_sync"),
+        .documented_order =
+            strcmp(weir_setting_string(agent->settings, "router_priority"), "documented") == 0,
+        .compile_plugin = weir_plugin_compile,
+    };
+    int rc = weir_image_open(&options, &agent->image, err);
+    if (rc == WEIR_CORRUPT || rc == WEIR_UNSUPPORTED) {
+        char aside[PATH_MAX_BYTES];
+        weir_error_t why = *err;
+        rc = weir_image_set_aside(path, weir_clock_ms(), aside, sizeof(aside), err);
+        if (rc != WEIR_OK)
+            return rc;
+        weir_log(WEIR_LOG_ERROR, "the image is set aside as=%s reason=\"%s\"", aside, why.reason);
+        status_resync(&agent->status, "image set aside");
+        rc = weir_image_open(&options, &agent->image, err);
+    }
+    return rc;
+}
+
+static void upkeep(agent_t *agent)
+{
+    weir_error_t err = { 0 };
+    size_t count = 0;
+    if (weir_image_clear_stale(agent->image, &count, &err) == WEIR_OK && count > 0)
+        weir_log(WEIR_LOG_NOTICE, "cleared slots of dead readers count=%zu", count);
+    int64_t now_ms = weir_clock_ms();
+    if (agent->expire_ms == 0 || now_ms >= agent->expire_ms) {
+        int64_t next = 0;
+        if (weir_image_expire(agent->image, now_ms, &count, &next, &err) != WEIR_OK)
+            weir_log(WEIR_LOG_ERROR, "expired entities stay reason=\"%s\"", err.reason);
+        else if (count > 0)
+            weir_log(WEIR_LOG_INFO, "expired entities count=%zu", count);
+        agent->expire_ms = next > 0 ? next : INT64_MAX;
+    }
+    if (agent->dirty && !weir_setting_boolean(agent->settings, "image_sync")) {
+        if (weir_image_sync(agent->image, &err) != WEIR_OK)
+            weir_log(WEIR_LOG_ERROR, "the image is not on disk reason=\"%s\"", err.reason);
+        agent->dirty = false;
+    }
+}
+
+/* -- the loop ------------------------------------------------------------------------------------
+ */
+
+static void update_status(agent_t *agent, bool force)
+{
+    weir_image_state_t state = { 0 };
+    if (weir_image_state(agent->image, &state, NULL) != WEIR_OK)
+        return;
+    status_versions(&agent->status, state.version, weir_client_newest(agent->client),
+                    state.quarantined, state.entities, state.complete);
+    status_write(&agent->status, force);
+}
+
+static int64_t next_deadline(const agent_t *agent, int64_t upkeep_ms)
+{
+    int64_t at = upkeep_ms;
+    if (agent->tls == NULL)
+        return agent->retry_ms < at ? agent->retry_ms : at;
+    int64_t client = weir_client_deadline(agent->client);
+    return client < at ? client : at;
+}
+
+static void loop(agent_t *agent, volatile const int *stop, volatile int *reopen)
+{
+    int64_t upkeep_ms = 0;
+    while (!*stop) {
+        int64_t now = weir_clock_monotonic_ms();
+        if (agent->tls == NULL && now >= agent->retry_ms)
+            try_connect(agent);
+        int64_t wait = next_deadline(agent, upkeep_ms) - weir_clock_monotonic_ms();
+        struct pollfd fd = { .fd = -1 };
+        if (agent->tls != NULL)
+            fd = (struct pollfd){ .fd = tls_fd(agent->tls), .events = tls_events(agent->tls) };
+        int ready = poll(&fd, 1, wait > 0 ? (int)wait : 0);
+        if (ready < 0 && errno != EINTR)
+            weir_log(WEIR_LOG_ERROR, "poll failed errno=%d", errno);
+        if (agent->tls != NULL)
+            serve_connection(agent, ready > 0 ? fd.revents : 0);
+        if (*reopen) {
+            *reopen = 0;
+            status_reopen_log(&agent->status, agent->settings);
+        }
+        now = weir_clock_monotonic_ms();
+        if (now >= upkeep_ms) {
+            upkeep(agent);
+            upkeep_ms = now + UPKEEP_MS;
+        }
+        update_status(agent, false);
+    }
+}
+
+static int read_node_id(agent_t *agent, weir_error_t *err)
+{
+    char path[PATH_MAX_BYTES];
+    char text[WEIR_UUID_TEXT + 1] = "";
+    weir_uuid_t id;
+    snprintf(path, sizeof(path), "%s/weir.id", agent->prefix);
+    FILE *file = fopen(path, "re");
+    size_t len = file != NULL ? fread(text, 1, WEIR_UUID_TEXT, file) : 0;
+    if (file != NULL)
+        fclose(file);
+    if (weir_uuid_parse((weir_str_t){ text, len }, &id) != WEIR_OK)
+        return weir_error_set(err, WEIR_INVALID, "node_id", "%s holds no UUID: run `weir prepare`",
+                              path);
+    weir_uuid_format(&id, agent->node_id);
+    return WEIR_OK;
+}
+
+static int open_client(agent_t *agent, weir_error_t *err)
+{
+    weir_image_state_t state;
+    int rc = weir_image_state(agent->image, &state, err);
+    if (rc != WEIR_OK)
+        return rc;
+    size_t labels = weir_setting_count(agent->settings, "cluster_dp_labels");
+    for (size_t i = 0; i < labels && i < LABELS_MAX; i++)
+        agent->labels[i] = weir_setting_item(agent->settings, "cluster_dp_labels", i);
+    weir_client_options_t options = {
+        .host = agent->address,
+        .node_id = weir_str(agent->node_id),
+        .hostname = agent->hostname,
+        .compat_version = weir_setting_string(agent->settings, "cluster_compat_version"),
+        .labels = agent->labels,
+        .payload_max = (size_t)weir_setting_integer(agent->settings, "cluster_max_payload"),
+        .call_timeout_ms = 60000, /* a large full set may take its time */
+        .context = agent,
+        .send = on_send,
+        .random = on_random,
+        .apply = on_apply,
+        .report = on_report,
+        .event = on_event,
+    };
+    agent->queue_max = 2 * options.payload_max;
+    /* Half a set is no set: without a complete one everything is asked for. */
+    return weir_client_new(&options, state.complete ? state.version : 0, &agent->client, err);
+}
+
+int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile int *reopen,
+                   weir_error_t *err)
+{
+    agent_t *agent = weir_calloc(1, sizeof(*agent));
+    if (agent == NULL)
+        return weir_error_memory(err);
+    agent->settings = settings;
+    snprintf(agent->prefix, sizeof(agent->prefix), "%s", weir_setting_string(settings, "prefix"));
+    snprintf(agent->address, sizeof(agent->address), "%s",
+             weir_setting_string(settings, "cluster_control_plane"));
+    if (gethostname(agent->hostname, sizeof(agent->hostname) - 1) != 0)
+        snprintf(agent->hostname, sizeof(agent->hostname), "unknown");
+    status_init(&agent->status, agent->prefix, agent->address);
+    int rc = read_node_id(agent, err);
+    if (rc == WEIR_OK)
+        rc = open_image(agent, err);
+    if (rc == WEIR_OK)
+        rc = open_client(agent, err);
+    if (rc == WEIR_OK)
+        rc = tls_context_new(settings, &agent->context, err);
+    if (rc == WEIR_OK) {
+        weir_log(WEIR_LOG_NOTICE, "started node=%s control_plane=%s version=%" PRIu64,
+                 agent->node_id, agent->address, weir_client_version(agent->client));
+        update_status(agent, true);
+        loop(agent, stop, reopen);
+        status_connected(&agent->status, false);
+        update_status(agent, true);
+        weir_image_sync(agent->image, NULL);
+        weir_log(WEIR_LOG_NOTICE, "stopped version=%" PRIu64, weir_client_version(agent->client));
+    }
+    tls_free(agent->tls);
+    tls_context_free(agent->context);
+    weir_client_free(agent->client);
+    weir_image_close(agent->image);
+    weir_free(agent);
+    return rc;
+}
