@@ -1,12 +1,16 @@
 /* internal.h -- shared by the files of the SQLite engine.
  *
- * One connection writes, a bounded pool of others reads. Every statement is
- * prepared once per connection. */
+ *   open.c        open, close, migrations       connection.c  statements, readers
+ *   read.c        rows, pages, log, snapshot    prepare.c     a write, before the queue
+ *   group.c       the queue and the commit      apply.c       a write, in the transaction
+ *
+ * One connection writes: that of the thread which leads a group (group.c). A
+ * bounded pool of others reads. Every statement is prepared once a connection. */
 #ifndef WEIR_STORE_SQLITE_H
 #define WEIR_STORE_SQLITE_H
 
 #include "base/buffer.h"
-#include "store/store.h"
+#include "store/engine.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -16,8 +20,8 @@
 enum {
     READERS_MAX = 32,
     BUSY_TIMEOUT_MS = 10000,
-    SEQ_BITS = 20, /* a delta's rowid is version << SEQ_BITS | seq */
-    WRITES_PER_GROUP_MAX = 512,
+    SEQ_BITS = 24,            /* a delta's position is version << SEQ_BITS | seq */
+    OP_BYTES_MAX = 256 << 20, /* memory that one write may take */
 };
 
 typedef enum statement {
@@ -33,6 +37,7 @@ typedef enum statement {
     S_FIND,
     S_LIST,
     S_LIST_CHILDREN,
+    S_STORED,
     S_ENTITY_PUT,
     S_ENTITY_DELETE,
     S_KEY_INSERT,
@@ -46,6 +51,7 @@ typedef enum statement {
     S_TAGS_PAGE,
     S_TAGS_OF,
     S_PLUGIN_NAMES,
+    S_PLUGIN_COUNT,
     S_DELTA_INSERT,
     S_DELTA_RANGE,
     S_DELTA_OLDEST,
@@ -54,10 +60,11 @@ typedef enum statement {
     S_META_PUT,
     S_COUNT_PUT,
     S_COUNTS,
-    S_DELTA_COUNT,
+    S_DATA_VERSION,
     S_SNAPSHOT,
     S_EXPIRED,
     S_PLANE_PUT,
+    S_PLANES_EXPIRE,
     S_PLANES,
     STATEMENTS
 } statement_t;
@@ -67,55 +74,193 @@ typedef struct connection {
     sqlite3_stmt *statements[STATEMENTS];
 } connection_t;
 
-typedef struct pending pending_t; /* write.c: a write that waits for its group */
+/* What the database says of itself; the memory's copy of it follows a commit. */
+typedef struct state {
+    uint64_t version;
+    uint64_t floor;
+    uint64_t log_entries;
+    uint64_t counts[WEIR_ENTITY_TYPES];
+} state_t;
 
-struct weir_store {
+typedef struct pending pending_t;
+
+typedef struct store {
+    weir_store_t base;
     weir_store_options_t options;
     char *path;
     weir_uuid_t workspace;
 
-    connection_t writer; /* whoever leads the group */
     pthread_mutex_t queue_lock;
+    pthread_cond_t arrivals; /* for a leader that gathers */
     pending_t *queue_first, *queue_last;
+    size_t queue_count;
+    size_t gather_until; /* arrivals are signalled at this many; 0: nobody waits */
+    size_t last_group;   /* writes in it */
+    int64_t commit_us;   /* what a commit takes, smoothed */
     bool leading;
+
+    /* The leader's. */
+    connection_t writer;
+    state_t state;
+    int64_t data_version; /* another process changes it by committing */
 
     pthread_mutex_t readers_lock;
     pthread_cond_t readers_free;
     connection_t *idle[READERS_MAX];
     size_t idle_count, readers_count;
 
+    /* Copies of `state` for everybody. */
     _Atomic uint64_t version, floor;
     _Atomic uint64_t counts[WEIR_ENTITY_TYPES];
-    uint64_t log_entries; /* the leader's */
 
     pthread_mutex_t watch_lock;
     void (*committed)(void *context, uint64_t version);
     void *watch_context;
-};
+} store_t;
 
-int connection_open(const char *path, connection_t *ret, weir_error_t *err);
-void connection_close(connection_t *connection);
-/* A statement ready to be bound. NULL: *err says why. */
-sqlite3_stmt *statement(connection_t *connection, statement_t which, weir_error_t *err);
-/* Steps and resets a statement that returns nothing. */
-int execute(connection_t *connection, sqlite3_stmt *prepared, weir_error_t *err);
-int execute_simple(connection_t *connection, statement_t which, weir_error_t *err);
+static inline store_t *store_of(weir_store_t *base)
+{
+    return (store_t *)base;
+}
+
+/* -- connection.c ----------------------------------------------------------------- */
+
+int weir_sqlite_connect(const char *path, bool writer, connection_t *ret, weir_error_t *err);
+void weir_sqlite_disconnect(connection_t *connection);
 /* The error of the connection's last call; WEIR_FULL for a full disk. */
-int sqlite_error(connection_t *connection, weir_error_t *err);
+int weir_sqlite_error(connection_t *connection, weir_error_t *err);
 
-void bind_uuid(sqlite3_stmt *prepared, int index, const weir_uuid_t *uuid);
-void bind_text(sqlite3_stmt *prepared, int index, weir_str_t text);
-void column_uuid(sqlite3_stmt *prepared, int index, weir_uuid_t *ret);
-weir_str_t column_str(sqlite3_stmt *prepared, int index); /* until the next step */
+/* A prepared statement with its values bound, one letter each: i int64_t,
+ * n the same, 0 is null, u weir_uuid_t * (NULL: less than any), t weir_str_t
+ * (data NULL: null), b weir_str_t as bytes. Values must live until the
+ * statement is reset; the caller steps and resets. */
+int weir_sqlite_select(connection_t *connection, statement_t which, sqlite3_stmt **ret,
+                       weir_error_t *err, const char *kinds, ...);
+/* The same for a statement that returns nothing: stepped and reset. */
+int weir_sqlite_run(connection_t *connection, statement_t which, weir_error_t *err,
+                    const char *kinds, ...);
+/* Steps. WEIR_OK: a row; WEIR_NOT_FOUND: the end. */
+int weir_sqlite_step(connection_t *connection, sqlite3_stmt *select, weir_error_t *err);
+void weir_sqlite_column_uuid(sqlite3_stmt *row, int index, weir_uuid_t *ret);
+weir_str_t weir_sqlite_column_str(sqlite3_stmt *row, int index); /* until the next step */
 
 /* A connection of the pool; waits for one when all are in use. */
-int reader_take(weir_store_t *store, connection_t **ret, weir_error_t *err);
-void reader_give(weir_store_t *store, connection_t *connection);
+int weir_sqlite_reader_take(store_t *store, connection_t **ret, weir_error_t *err);
+void weir_sqlite_reader_give(store_t *store, connection_t *connection);
 
-int meta_get(connection_t *connection, const char *name, weir_arena_t *arena, weir_str_t *ret,
-             weir_error_t *err);
-int meta_put(connection_t *connection, const char *name, weir_str_t value, weir_error_t *err);
+/* Small facts by name. A number that is absent is 0. */
+int weir_sqlite_meta_get(connection_t *connection, const char *name, weir_arena_t *arena,
+                         weir_str_t *ret, weir_error_t *err);
+int weir_sqlite_meta_put(connection_t *connection, const char *name, weir_str_t value,
+                         weir_error_t *err);
+int weir_sqlite_meta_number(connection_t *connection, const char *name, uint64_t *ret,
+                            weir_error_t *err);
+int weir_sqlite_meta_put_number(connection_t *connection, const char *name, uint64_t value,
+                                weir_error_t *err);
 
-int weir_store_write_first(weir_store_t *store, weir_error_t *err); /* write.c: bootstrap rows */
+/* -- prepare.c ---------------------------------------------------------------------- */
+
+enum { KEYS_MAX = 8, REFERENCES_MAX = 128, TAGS_MAX = 1024 };
+
+typedef struct index_key {
+    const char *name;
+    weir_str_t value;
+} index_key_t;
+
+typedef struct index_reference {
+    const char *field;
+    weir_entity_type_t to;
+    weir_uuid_t id;
+    int on_delete; /* weir_on_delete_t */
+    bool must_exist;
+} index_reference_t;
+
+/* What an entity is found by. */
+typedef struct indexed {
+    index_key_t keys[KEYS_MAX];
+    size_t key_count;
+    index_reference_t *references;
+    size_t reference_count;
+    weir_str_t *tags;
+    size_t tag_count;
+    weir_str_t plugin_name; /* of plugins; data NULL otherwise */
+    weir_arena_t *arena;
+} indexed_t;
+
+typedef struct prepared_op {
+    const weir_store_op_t *op;
+    weir_str_t document;
+    uint8_t content[16]; /* hash of the document without its timestamps */
+    double created_at, updated_at;
+    int64_t expires_ms; /* 0: never */
+    indexed_t indexed;
+} prepared_op_t;
+
+/* WEIR_TOO_LARGE, WEIR_NO_MEMORY: *err says more. */
+int weir_sqlite_prepare(const weir_store_op_t *op, weir_arena_t *arena, prepared_op_t *ret,
+                        weir_error_t *err);
+int weir_sqlite_index(const weir_schema_t *schema, const weir_json_t *entity, weir_arena_t *arena,
+                      indexed_t *ret, weir_error_t *err);
+/* What happens to an entity of `type` when what its field refers to goes. */
+int weir_sqlite_on_delete(weir_entity_type_t type, const weir_field_t *field);
+
+/* -- group.c ------------------------------------------------------------------------- */
+
+/* One transaction at work, thrown away if it fails. */
+typedef struct group {
+    store_t *store;
+    connection_t *db;
+    state_t state; /* as it will be */
+    int64_t now_ms;
+    uint64_t seq; /* of the next delta of the write at work */
+} group_t;
+
+/* What a queued call does inside its savepoint. WEIR_CONFLICT: refused. */
+typedef int (*weir_sqlite_work_t)(group_t *group, void *context, weir_store_result_t *result,
+                                  weir_error_t *err);
+
+/* Queues `work` and returns when it is on disk, or refused, or failed. A work
+ * that added deltas gets a version. */
+int weir_sqlite_commit(store_t *store, weir_sqlite_work_t work, void *context,
+                       weir_store_result_t *ret, weir_error_t *err);
+/* Reads what load at start and after another process wrote. */
+int weir_sqlite_load_state(connection_t *connection, state_t *ret, weir_error_t *err);
+void weir_sqlite_publish(store_t *store, const state_t *state);
+
+/* -- apply.c --------------------------------------------------------------------------- */
+
+int weir_sqlite_apply(group_t *group, const prepared_op_t *op, size_t index,
+                      weir_store_result_t *result, weir_error_t *err);
+/* Deletes an entity and what goes with it. What is not there changes nothing. */
+int weir_sqlite_apply_delete(group_t *group, weir_entity_type_t type, const weir_uuid_t *id,
+                             size_t index, weir_store_result_t *result, weir_error_t *err);
+
+/* -- the engine's functions -------------------------------------------------------------- */
+
+int weir_sqlite_get(weir_store_t *base, weir_entity_type_t type, const weir_uuid_t *id,
+                    weir_arena_t *arena, weir_row_t *ret, weir_error_t *err);
+int weir_sqlite_find(weir_store_t *base, weir_entity_type_t type, const char *key, weir_str_t value,
+                     weir_arena_t *arena, weir_row_t *ret, weir_error_t *err);
+int weir_sqlite_list(weir_store_t *base, const weir_store_query_t *query, weir_arena_t *arena,
+                     weir_rows_t *ret, weir_error_t *err);
+int weir_sqlite_tags(weir_store_t *base, weir_str_t tag, const weir_uuid_t *after,
+                     int after_ordinal, size_t limit, weir_arena_t *arena, weir_tag_row_t **ret,
+                     int **ret_ordinals, size_t *ret_count, bool *ret_more, weir_error_t *err);
+int weir_sqlite_plugin_names(weir_store_t *base, weir_arena_t *arena, weir_str_t **ret,
+                             size_t *ret_count, weir_error_t *err);
+int weir_sqlite_deltas(weir_store_t *base, uint64_t after, uint64_t up_to, weir_delta_fn fn,
+                       void *context, weir_error_t *err);
+int weir_sqlite_snapshot(weir_store_t *base, weir_delta_fn fn, void *context, uint64_t *ret_version,
+                         weir_error_t *err);
+int weir_sqlite_data_planes(weir_store_t *base, int64_t now_ms, weir_delta_fn fn, void *context,
+                            weir_error_t *err);
+int weir_sqlite_write(weir_store_t *base, const weir_store_op_t *ops, size_t count,
+                      weir_store_result_t *ret, weir_error_t *err);
+int weir_sqlite_expire(weir_store_t *base, int64_t now_ms, size_t limit, size_t *ret_count,
+                       weir_error_t *err);
+int weir_sqlite_put_data_plane(weir_store_t *base, const weir_uuid_t *node, weir_str_t document,
+                               int64_t expires_ms, weir_error_t *err);
+void weir_sqlite_watch(weir_store_t *base, void (*committed)(void *context, uint64_t version),
+                       void *context);
 
 #endif

@@ -1,0 +1,475 @@
+/* group.c -- group commit.
+ *
+ * A caller prepares its write and queues it. The first that finds no leader
+ * leads: it takes the queue, runs each write in a savepoint of one transaction,
+ * commits once, makes the next in the queue the leader, and wakes the others.
+ * Versions are given in the order of the queue, which is the order of commits;
+ * they have no holes.
+ *
+ * What fails in the database itself (no space, I/O) fails the whole group:
+ * nothing of it is stored. `store->state` only follows a commit that succeeded,
+ * so after a failure it is still what the disk says.
+ *
+ *   callers     prepare | queue ............................ wake, return
+ *   leader              take | BEGIN  w w w w  COMMIT+fsync | publish, hand over
+ */
+#include "store/sqlite/internal.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+
+enum {
+    WRITES_PER_GROUP_MAX = 512,
+    PRUNE_EXTRA = 16, /* versions pruned in a group beyond those it adds */
+    GATHER_US_MAX = 500,
+};
+
+struct pending {
+    pending_t *next;
+    weir_sqlite_work_t work;
+    void *context;
+    weir_store_result_t *result;
+    weir_error_t *err;
+    int code;
+    bool lead; /* woken to lead, not because it is done */
+    sem_t wake;
+};
+
+/* -- the state ------------------------------------------------------------------------ */
+
+int weir_sqlite_load_state(connection_t *connection, state_t *ret, weir_error_t *err)
+{
+    state_t state = { 0 };
+    sqlite3_stmt *counts = NULL;
+    int rc = weir_sqlite_meta_number(connection, "version", &state.version, err);
+    if (rc == WEIR_OK)
+        rc = weir_sqlite_meta_number(connection, "log_floor", &state.floor, err);
+    if (rc == WEIR_OK)
+        rc = weir_sqlite_meta_number(connection, "log_entries", &state.log_entries, err);
+    if (rc == WEIR_OK)
+        rc = weir_sqlite_select(connection, S_COUNTS, &counts, err, "");
+    if (rc != WEIR_OK)
+        return rc;
+    while ((rc = weir_sqlite_step(connection, counts, err)) == WEIR_OK) {
+        int type = sqlite3_column_int(counts, 0);
+        if (type > 0 && type < WEIR_ENTITY_TYPES)
+            state.counts[type] = (uint64_t)sqlite3_column_int64(counts, 1);
+    }
+    sqlite3_reset(counts);
+    if (rc != WEIR_NOT_FOUND)
+        return rc;
+    *ret = state;
+    return WEIR_OK;
+}
+
+static int save_state(group_t *g, weir_error_t *err)
+{
+    const state_t *before = &g->store->state;
+    int rc = weir_sqlite_meta_put_number(g->db, "version", g->state.version, err);
+    if (rc == WEIR_OK && g->state.log_entries != before->log_entries)
+        rc = weir_sqlite_meta_put_number(g->db, "log_entries", g->state.log_entries, err);
+    if (rc == WEIR_OK && g->state.floor != before->floor)
+        rc = weir_sqlite_meta_put_number(g->db, "log_floor", g->state.floor, err);
+    for (int type = 1; rc == WEIR_OK && type < WEIR_ENTITY_TYPES; type++)
+        if (g->state.counts[type] != before->counts[type])
+            rc = weir_sqlite_run(g->db, S_COUNT_PUT, err, "ii", (int64_t)type,
+                                 (int64_t)g->state.counts[type]);
+    return rc;
+}
+
+/* A reload leaves the process that goes and the one that comes writing for a
+ * moment: what the other committed is read again, inside our transaction. */
+static int follow_others(group_t *g, weir_error_t *err)
+{
+    sqlite3_stmt *select = NULL;
+    int rc = weir_sqlite_select(g->db, S_DATA_VERSION, &select, err, "");
+    if (rc != WEIR_OK)
+        return rc;
+    rc = weir_sqlite_step(g->db, select, err);
+    int64_t data_version = rc == WEIR_OK ? sqlite3_column_int64(select, 0) : 0;
+    sqlite3_reset(select);
+    store_t *store = g->store;
+    if (rc == WEIR_OK && data_version != store->data_version) {
+        rc = weir_sqlite_load_state(g->db, &store->state, err);
+        store->data_version = rc == WEIR_OK ? data_version : 0;
+    }
+    g->state = store->state;
+    return rc;
+}
+
+/* Makes a committed state everybody's. */
+void weir_sqlite_publish(store_t *store, const state_t *state)
+{
+    store->state = *state;
+    for (int type = 1; type < WEIR_ENTITY_TYPES; type++)
+        store->counts[type] = state->counts[type];
+    store->floor = state->floor;
+    if (state->version == store->version)
+        return;
+    store->version = state->version;
+    pthread_mutex_lock(&store->watch_lock);
+    if (store->committed != NULL)
+        store->committed(store->watch_context, state->version);
+    pthread_mutex_unlock(&store->watch_lock);
+}
+
+/* -- the log's end -------------------------------------------------------------------------- */
+
+static int oldest_delta(group_t *g, uint64_t *ret_version, int64_t *ret_at_ms, weir_error_t *err)
+{
+    sqlite3_stmt *oldest = NULL;
+    int rc = weir_sqlite_select(g->db, S_DELTA_OLDEST, &oldest, err, "");
+    if (rc != WEIR_OK)
+        return rc;
+    rc = weir_sqlite_step(g->db, oldest, err);
+    if (rc == WEIR_OK) {
+        *ret_version = (uint64_t)sqlite3_column_int64(oldest, 0) >> SEQ_BITS;
+        *ret_at_ms = sqlite3_column_int64(oldest, 1);
+    }
+    sqlite3_reset(oldest);
+    return rc;
+}
+
+/* Oldest versions go while there are too many deltas, or they are too old; some
+ * more than the group added, so that the log shrinks and no write pays for
+ * many. The newest version always stays. */
+static int prune(group_t *g, weir_error_t *err)
+{
+    const weir_store_options_t *options = &g->store->options;
+    uint64_t allowed = 2 * (g->state.version - g->store->state.version) + PRUNE_EXTRA;
+    for (uint64_t n = 0; n < allowed; n++) {
+        bool many = g->state.log_entries > options->log_entries_max;
+        if (!many && options->log_age_ms_max == 0)
+            return WEIR_OK;
+        uint64_t version = 0;
+        int64_t at_ms = 0;
+        int rc = oldest_delta(g, &version, &at_ms, err);
+        if (rc != WEIR_OK)
+            return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
+        bool old = options->log_age_ms_max > 0 && g->now_ms - at_ms > options->log_age_ms_max;
+        if ((!many && !old) || version >= g->state.version)
+            return WEIR_OK;
+        rc = weir_sqlite_run(g->db, S_DELTA_DELETE, err, "i", (int64_t)((version + 1) << SEQ_BITS));
+        if (rc != WEIR_OK)
+            return rc;
+        g->state.log_entries -= (uint64_t)sqlite3_changes64(g->db->db);
+        g->state.floor = version;
+    }
+    return WEIR_OK;
+}
+
+/* -- one transaction ----------------------------------------------------------------------------
+ */
+
+static int undo_write(group_t *g, weir_error_t *err)
+{
+    int rc = weir_sqlite_run(g->db, S_ROLLBACK_TO, err, "");
+    return rc == WEIR_OK ? weir_sqlite_run(g->db, S_RELEASE, err, "") : rc;
+}
+
+/* Whether the others of the group are not concerned. */
+static bool is_own_failure(const group_t *g, int code)
+{
+    return code != WEIR_FULL && code != WEIR_IO && code != WEIR_CORRUPT && code != WEIR_AGAIN &&
+           !sqlite3_get_autocommit(g->db->db);
+}
+
+/* WEIR_OK also for a write that was refused or failed alone; pending->code tells. */
+static int run_one(group_t *g, pending_t *pending, weir_error_t *err)
+{
+    weir_store_result_t *result = pending->result;
+    group_t before = *g;
+    g->seq = 0;
+    int rc = weir_sqlite_run(g->db, S_SAVEPOINT, err, "");
+    if (rc != WEIR_OK)
+        return rc;
+    rc = pending->work(g, pending->context, result, err);
+    if (rc == WEIR_OK) {
+        result->changed = g->seq > 0;
+        g->state.version += result->changed;
+        result->version = g->state.version;
+        return weir_sqlite_run(g->db, S_RELEASE, err, "");
+    }
+    if (!is_own_failure(g, rc))
+        return rc;
+    *g = before;
+    result->version = g->state.version;
+    pending->code = rc;
+    if (pending->err != NULL && rc != WEIR_CONFLICT)
+        *pending->err = *err;
+    return undo_write(g, err);
+}
+
+static int finish(group_t *g, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    if (g->state.version != g->store->state.version) {
+        rc = prune(g, err);
+        if (rc == WEIR_OK)
+            rc = save_state(g, err);
+    }
+    if (rc != WEIR_OK)
+        return rc;
+    int64_t start_us = weir_clock_monotonic_us();
+    rc = weir_sqlite_run(g->db, S_COMMIT, err, "");
+    int64_t took_us = weir_clock_monotonic_us() - start_us;
+    g->store->commit_us += (took_us - g->store->commit_us) / 8;
+    return rc;
+}
+
+static void run_group(store_t *store, pending_t *first)
+{
+    group_t g = { .store = store, .db = &store->writer, .now_ms = weir_clock_ms() };
+    weir_error_t err = { 0 };
+    int rc = weir_sqlite_run(g.db, S_BEGIN, &err, "");
+    if (rc == WEIR_OK)
+        rc = follow_others(&g, &err);
+    for (pending_t *p = first; rc == WEIR_OK && p != NULL; p = p->next)
+        rc = run_one(&g, p, &err);
+    if (rc == WEIR_OK)
+        rc = finish(&g, &err);
+    if (rc == WEIR_OK) {
+        weir_sqlite_publish(store, &g.state);
+        return;
+    }
+    if (!sqlite3_get_autocommit(g.db->db))
+        weir_sqlite_run(g.db, S_ROLLBACK, NULL, "");
+    for (pending_t *p = first; p != NULL; p = p->next) {
+        *p->result = (weir_store_result_t){ .version = store->state.version };
+        p->code = rc;
+        if (p->err != NULL)
+            *p->err = err;
+    }
+}
+
+/* -- the queue ------------------------------------------------------------------------------------
+ */
+
+/* With the queue locked. True: `own` leads. */
+static bool enqueue(store_t *store, pending_t *own)
+{
+    if (store->queue_last != NULL)
+        store->queue_last->next = own;
+    else
+        store->queue_first = own;
+    store->queue_last = own;
+    store->queue_count++;
+    if (store->gather_until > 0 && store->queue_count >= store->gather_until)
+        pthread_cond_signal(&store->arrivals);
+    bool lead = !store->leading;
+    store->leading = true;
+    return lead;
+}
+
+/* With the queue locked. Those whose writes were just committed usually come
+ * with their next one at once: a leader that waits for them a fraction of what
+ * a commit costs halves the number of commits. Nobody is waited for who did not
+ * write just now, so a lone writer never waits. */
+static void gather(store_t *store)
+{
+    size_t expected = store->last_group + store->queue_count;
+    expected = expected < WRITES_PER_GROUP_MAX ? expected : WRITES_PER_GROUP_MAX;
+    int64_t wait_us = store->commit_us / 2 < GATHER_US_MAX ? store->commit_us / 2 : GATHER_US_MAX;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += wait_us * 1000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    store->gather_until = expected;
+    while (store->queue_count < expected)
+        if (pthread_cond_timedwait(&store->arrivals, &store->queue_lock, &until) != 0)
+            break;
+    store->gather_until = 0;
+}
+
+/* With the queue locked. */
+static pending_t *take_group(store_t *store)
+{
+    pending_t *first = store->queue_first;
+    pending_t *last = first;
+    size_t count = 1;
+    for (; count < WRITES_PER_GROUP_MAX && last->next != NULL; count++)
+        last = last->next;
+    store->queue_first = last->next;
+    if (store->queue_first == NULL)
+        store->queue_last = NULL;
+    last->next = NULL;
+    store->queue_count -= count;
+    store->last_group = count;
+    return first;
+}
+
+static void hand_over(store_t *store)
+{
+    pthread_mutex_lock(&store->queue_lock);
+    pending_t *heir = store->queue_first;
+    store->leading = heir != NULL;
+    if (heir != NULL) {
+        heir->lead = true;
+        sem_post(&heir->wake);
+    }
+    pthread_mutex_unlock(&store->queue_lock);
+}
+
+static void wait_for_turn(pending_t *own)
+{
+    while (sem_wait(&own->wake) != 0)
+        weir_assert(errno == EINTR);
+}
+
+int weir_sqlite_commit(store_t *store, weir_sqlite_work_t work, void *context,
+                       weir_store_result_t *ret, weir_error_t *err)
+{
+    pending_t own = { .work = work, .context = context, .result = ret, .err = err };
+    *ret = (weir_store_result_t){ .version = store->version };
+    sem_init(&own.wake, 0, 0);
+    pthread_mutex_lock(&store->queue_lock);
+    bool lead = enqueue(store, &own);
+    pthread_mutex_unlock(&store->queue_lock);
+    if (!lead) {
+        wait_for_turn(&own);
+        if (!own.lead) {
+            sem_destroy(&own.wake);
+            return own.code;
+        }
+    }
+
+    pthread_mutex_lock(&store->queue_lock);
+    if (!lead)
+        gather(store);
+    pending_t *first = take_group(store);
+    pthread_mutex_unlock(&store->queue_lock);
+    run_group(store, first);
+    hand_over(store);
+    for (pending_t *p = first, *next = NULL; p != NULL; p = next) {
+        next = p->next; /* once woken, its owner takes it off its stack */
+        if (p != &own)
+            sem_post(&p->wake);
+    }
+    sem_destroy(&own.wake);
+    return own.code;
+}
+
+/* -- what is queued -------------------------------------------------------------------------------
+ */
+
+typedef struct write_context {
+    const prepared_op_t *ops;
+    size_t count;
+} write_context_t;
+
+static int run_ops(group_t *g, void *context, weir_store_result_t *result, weir_error_t *err)
+{
+    const write_context_t *write = context;
+    int rc = WEIR_OK;
+    for (size_t i = 0; rc == WEIR_OK && i < write->count; i++)
+        rc = weir_sqlite_apply(g, &write->ops[i], i, result, err);
+    return rc;
+}
+
+int weir_sqlite_write(weir_store_t *base, const weir_store_op_t *ops, size_t count,
+                      weir_store_result_t *ret, weir_error_t *err)
+{
+    store_t *store = store_of(base);
+    WEIR_AUTO(arena) weir_arena_t arena;
+    weir_arena_init(&arena, OP_BYTES_MAX);
+    *ret = (weir_store_result_t){ .version = store->version };
+    prepared_op_t *prepared = weir_arena_alloc(&arena, count * sizeof(*prepared));
+    if (prepared == NULL)
+        return weir_error_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        int rc = weir_sqlite_prepare(&ops[i], &arena, &prepared[i], err);
+        if (rc != WEIR_OK)
+            return rc;
+    }
+    return weir_sqlite_commit(store, run_ops, &(write_context_t){ prepared, count }, ret, err);
+}
+
+typedef struct expire_context {
+    int64_t now_ms;
+    size_t limit;
+    size_t count;
+} expire_context_t;
+
+typedef struct expired_row {
+    weir_entity_type_t type;
+    weir_uuid_t id;
+} expired_row_t;
+
+static int find_expired(group_t *g, const expire_context_t *expire, expired_row_t *rows,
+                        size_t *ret_count, weir_error_t *err)
+{
+    sqlite3_stmt *select = NULL;
+    int rc = weir_sqlite_select(g->db, S_EXPIRED, &select, err, "ii", expire->now_ms,
+                                (int64_t)expire->limit);
+    if (rc != WEIR_OK)
+        return rc;
+    *ret_count = 0;
+    while (*ret_count < expire->limit && (rc = weir_sqlite_step(g->db, select, err)) == WEIR_OK) {
+        rows[*ret_count].type = (weir_entity_type_t)sqlite3_column_int(select, 0);
+        weir_sqlite_column_uuid(select, 1, &rows[(*ret_count)++].id);
+    }
+    sqlite3_reset(select);
+    return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
+}
+
+static int run_expire(group_t *g, void *context, weir_store_result_t *result, weir_error_t *err)
+{
+    expire_context_t *expire = context;
+    WEIR_AUTO(arena) weir_arena_t arena;
+    weir_arena_init(&arena, OP_BYTES_MAX);
+    expired_row_t *rows = weir_arena_alloc(&arena, expire->limit * sizeof(*rows));
+    if (rows == NULL)
+        return weir_error_memory(err);
+    size_t count = 0;
+    int rc = find_expired(g, expire, rows, &count, err);
+    for (size_t i = 0; rc == WEIR_OK && i < count; i++)
+        rc = weir_sqlite_apply_delete(g, rows[i].type, &rows[i].id, i, result, err);
+    expire->count = count;
+    return rc;
+}
+
+int weir_sqlite_expire(weir_store_t *base, int64_t now_ms, size_t limit, size_t *ret_count,
+                       weir_error_t *err)
+{
+    expire_context_t expire = { .now_ms = now_ms, .limit = limit };
+    weir_store_result_t result;
+    int rc = weir_sqlite_commit(store_of(base), run_expire, &expire, &result, err);
+    *ret_count = rc == WEIR_OK ? expire.count : 0;
+    return rc;
+}
+
+typedef struct plane_context {
+    const weir_uuid_t *node;
+    weir_str_t document;
+    int64_t expires_ms;
+} plane_context_t;
+
+static int run_plane(group_t *g, void *context, weir_store_result_t *result, weir_error_t *err)
+{
+    (void)result;
+    const plane_context_t *plane = context;
+    int rc = weir_sqlite_run(g->db, S_PLANES_EXPIRE, err, "i", g->now_ms);
+    return rc == WEIR_OK ? weir_sqlite_run(g->db, S_PLANE_PUT, err, "uit", plane->node,
+                                           plane->expires_ms, plane->document)
+                         : rc;
+}
+
+int weir_sqlite_put_data_plane(weir_store_t *base, const weir_uuid_t *node, weir_str_t document,
+                               int64_t expires_ms, weir_error_t *err)
+{
+    plane_context_t plane = { node, document, expires_ms };
+    weir_store_result_t result;
+    return weir_sqlite_commit(store_of(base), run_plane, &plane, &result, err);
+}
+
+void weir_sqlite_watch(weir_store_t *base, void (*committed)(void *context, uint64_t version),
+                       void *context)
+{
+    store_t *store = store_of(base);
+    pthread_mutex_lock(&store->watch_lock);
+    store->committed = committed;
+    store->watch_context = context;
+    pthread_mutex_unlock(&store->watch_lock);
+}
