@@ -73,6 +73,7 @@ static int on_random(void *context, uint8_t *bytes, size_t count)
 static void on_event(void *context, const char *text)
 {
     agent_t *agent = context;
+    weir_assert(text != NULL);
     bool fault = strstr(text, "refused") != NULL || strstr(text, "could not") != NULL ||
                  strstr(text, "no answer") != NULL;
     weir_log(fault ? WEIR_LOG_ERROR : WEIR_LOG_NOTICE, "%s", text);

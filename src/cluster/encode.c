@@ -5,7 +5,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { KEPT = 16 }; /* answers that stay for the next session that wants them */
+enum {
+    KEPT = 16,          /* answers that stay for the next session that wants them */
+    SMALL_RANGE = 1024, /* versions that are never too many */
+};
 
 struct weir_answer {
     _Atomic unsigned references;
@@ -268,12 +271,47 @@ static int full_answer(weir_encoder_t *encoder, weir_dialect_t dialect, weir_ans
     return rc;
 }
 
+/* -- which of both -------------------------------------------------------------------- */
+
+/* More versions behind than there are entities: everything is the shorter answer.
+ * For a small set that is not worth a full sync. */
+static uint64_t increment_versions_max(const weir_encoder_t *encoder)
+{
+    if (encoder->options.full_sync_threshold > 0)
+        return encoder->options.full_sync_threshold;
+    uint64_t entities = 0;
+    size_t count = 0;
+    const weir_entity_type_t *types = weir_schema_order(&count);
+    for (size_t i = 0; i < count; i++)
+        entities += weir_store_count(encoder->options.store, types[i]);
+    return entities + SMALL_RANGE;
+}
+
+static bool sends_all(weir_encoder_t *encoder, bool known, uint64_t version, uint64_t latest)
+{
+    return !known || version == 0 || version > latest ||
+           version < weir_store_log_floor(encoder->options.store) ||
+           latest - version > increment_versions_max(encoder);
+}
+
+bool weir_encoder_sends_all(weir_encoder_t *encoder, bool known, uint64_t version)
+{
+    return sends_all(encoder, known, version, weir_store_version(encoder->options.store));
+}
+
+weir_answer_t *weir_encoder_ready(weir_encoder_t *encoder, bool known, uint64_t version,
+                                  weir_dialect_t dialect)
+{
+    uint64_t latest = weir_store_version(encoder->options.store);
+    bool full = sends_all(encoder, known, version, latest);
+    return find(encoder, full, full ? 0 : version, latest, dialect);
+}
+
 int weir_encoder_answer(weir_encoder_t *encoder, bool known, uint64_t version,
                         weir_dialect_t dialect, weir_answer_t **ret, weir_error_t *err)
 {
     uint64_t latest = weir_store_version(encoder->options.store);
-    if (!known || version > latest || version == 0 ||
-        latest - version > encoder->options.full_sync_threshold)
+    if (sends_all(encoder, known, version, latest))
         return full_answer(encoder, dialect, ret, err);
     *ret = find(encoder, false, version, latest, dialect);
     if (*ret != NULL)

@@ -19,8 +19,8 @@ typedef struct weir_answer weir_answer_t; /* counted; immutable */
 typedef struct weir_encoder_options {
     weir_store_t *store;          /* borrowed */
     size_t payload_max;           /* cluster_max_payload: of a compressed message */
-    uint64_t full_sync_threshold; /* cluster_full_sync_threshold: more versions
-                                     behind than this get everything */
+    uint64_t full_sync_threshold; /* cluster_full_sync_threshold: more versions behind
+                                     than this get everything; 0: decided by size */
 } weir_encoder_options_t;
 
 int weir_encoder_new(const weir_encoder_options_t *options, weir_encoder_t **ret,
@@ -32,6 +32,12 @@ void weir_encoder_free(weir_encoder_t *encoder);
  * *ret. WEIR_TOO_LARGE: it does not fit into payload_max; reason says so. */
 int weir_encoder_answer(weir_encoder_t *encoder, bool known, uint64_t version,
                         weir_dialect_t dialect, weir_answer_t **ret, weir_error_t *err);
+
+/* Of the same question: whether everything would be sent, and the answer if it is
+ * there already (NULL: not). Neither reads the store nor waits. */
+bool weir_encoder_sends_all(weir_encoder_t *encoder, bool known, uint64_t version);
+weir_answer_t *weir_encoder_ready(weir_encoder_t *encoder, bool known, uint64_t version,
+                                  weir_dialect_t dialect);
 
 weir_answer_t *weir_answer_keep(weir_answer_t *answer);
 void weir_answer_release(weir_answer_t *answer);           /* NULL is fine */

@@ -375,7 +375,7 @@ int weir_session_answer(weir_session_t *s, const weir_want_t *want, weir_answer_
     slot->id = NULL;
     s->wants_open--;
     if (answer == NULL) {
-        char text[512];
+        char text[640];
         snprintf(text, sizeof(text), "cannot answer get_delta node=%s error=\"%s\"", s->node,
                  failure->reason);
         s->options.event(s->options.context, text);

@@ -1,0 +1,947 @@
+/* ngx_http_weir_cluster_module.c -- the cluster listener of a control plane.
+ *
+ * Decides who may connect, answers the WebSocket upgrade, and from then on owns
+ * the connection: bytes go to a weir_session and come back through an outbox.
+ * Everything runs in the event loop of the one worker; what reads the store or
+ * compresses runs in the thread pool and hands its result back.
+ *
+ * A commit wakes the loop through an eventfd, so that a lone change is pushed at
+ * once; no timer is in its way. */
+#include "host/ngx_http_weir.h"
+
+#include "cluster/outbox.h"
+#include "cluster/session.h"
+
+#include <ngx_sha1.h>
+#include <ngx_thread_pool.h>
+
+#include <openssl/x509.h>
+#include <sys/eventfd.h>
+
+enum {
+    TICK_MS = 1000,
+    SAVE_TICKS = 5,          /* the registry is written so often, if it changed */
+    SAVE_NODES_MAX = 256,    /* at once */
+    INCREMENT_TASKS_MAX = 4, /* threads that encode at a time: the Admin API needs the others */
+    FULL_TASKS_MAX = 1,      /* one makes a full dump, the rest would only wait for it */
+    READ_BYTES = 16384,
+    READS_MAX = 16,       /* in one turn of the loop, for one data plane */
+    STALL_MS_MAX = 30000, /* nothing could be written for so long: disconnect */
+    CLOSE_MS_MAX = 5000,  /* for the last bytes */
+    OUTBOX_SLACK_BYTES = 1024 * 1024,
+};
+
+typedef struct {
+    ngx_flag_t enabled; /* a location has weir_cluster */
+} ngx_http_weir_cluster_main_conf_t;
+
+typedef struct {
+    ngx_flag_t enabled; /* ... of this server: its refusals are logged */
+} ngx_http_weir_cluster_srv_conf_t;
+
+typedef struct {
+    ngx_queue_t queue;
+    ngx_connection_t *connection; /* NULL: closed; lives on for its works */
+    ngx_http_request_t *request;
+    weir_session_t *session;
+    weir_outbox_t out;
+    ngx_uint_t works;
+    int64_t written_ms; /* when the outbox last moved, or was empty */
+    unsigned closing : 1;
+    unsigned failed : 1; /* out of memory inside a callback */
+} ngx_http_weir_peer_t;
+
+/* One question to the encoder, on its way through the thread pool. */
+typedef struct {
+    ngx_queue_t queue;
+    ngx_http_weir_peer_t *peer;
+    weir_want_t want;
+    ngx_flag_t full;
+    weir_answer_t *answer;
+    weir_error_t error;
+} ngx_http_weir_work_t;
+
+typedef struct {
+    ngx_queue_t waiting;
+    ngx_uint_t running, running_max;
+} ngx_http_weir_lane_t;
+
+typedef struct {
+    ngx_http_weir_main_conf_t *conf;
+    ngx_thread_pool_t *pool;
+    weir_encoder_t *encoder;
+    weir_registry_t *registry;
+    ngx_queue_t peers;
+    ngx_http_weir_lane_t increments, fulls;
+    ngx_connection_t *wake; /* the eventfd */
+    int wake_fd;            /* the same, for the threads that commit */
+    ngx_event_t tick;
+    ngx_connection_t tick_connection; /* what nginx's debug log looks at */
+    ngx_uint_t ticks;
+    ngx_flag_t saving;
+    weir_error_t save_error;
+    size_t payload_max;
+} ngx_http_weir_cluster_t;
+
+static void *ngx_http_weir_cluster_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_weir_cluster_create_srv_conf(ngx_conf_t *cf);
+static char *ngx_http_weir_cluster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static ngx_int_t ngx_http_weir_cluster_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_weir_cluster_init_process(ngx_cycle_t *cycle);
+static void ngx_http_weir_cluster_exit_process(ngx_cycle_t *cycle);
+static void ngx_http_weir_cluster_pump(void);
+
+static ngx_http_weir_cluster_t *cluster; /* of this worker; NULL without weir_cluster */
+
+static ngx_command_t ngx_http_weir_cluster_commands[] = {
+    /* weir_cluster; -- this location is where data planes connect */
+    { ngx_string("weir_cluster"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, ngx_http_weir_cluster,
+      NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
+    ngx_null_command,
+};
+
+static ngx_http_module_t ngx_http_weir_cluster_module_ctx = {
+    NULL,
+    ngx_http_weir_cluster_postconfiguration,
+    ngx_http_weir_cluster_create_main_conf,
+    NULL,
+    ngx_http_weir_cluster_create_srv_conf,
+    NULL,
+    NULL,
+    NULL,
+};
+
+ngx_module_t ngx_http_weir_cluster_module = {
+    NGX_MODULE_V1,
+    &ngx_http_weir_cluster_module_ctx,
+    ngx_http_weir_cluster_commands,
+    NGX_HTTP_MODULE,
+    NULL,
+    NULL,
+    ngx_http_weir_cluster_init_process,
+    NULL,
+    NULL,
+    ngx_http_weir_cluster_exit_process,
+    NULL,
+    NGX_MODULE_V1_PADDING,
+};
+
+static int64_t now_ms(void)
+{
+    ngx_time_t *now = ngx_timeofday();
+    return (int64_t)now->sec * 1000 + (int64_t)now->msec;
+}
+
+/* -- configuration ------------------------------------------------------------------- */
+
+static void *ngx_http_weir_cluster_create_main_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_weir_cluster_main_conf_t));
+}
+
+static void *ngx_http_weir_cluster_create_srv_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_weir_cluster_srv_conf_t));
+}
+
+static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_weir_cluster_log(ngx_http_request_t *r);
+
+static char *ngx_http_weir_cluster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_weir_cluster_main_conf_t *main_conf = conf;
+    ngx_http_weir_cluster_srv_conf_t *server;
+    ngx_http_core_loc_conf_t *location;
+
+    (void)cmd;
+    location = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    location->handler = ngx_http_weir_cluster_handler;
+    server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_weir_cluster_module);
+    server->enabled = 1;
+    main_conf->enabled = 1;
+    return NGX_CONF_OK;
+}
+
+static ngx_int_t ngx_http_weir_cluster_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_http_core_main_conf_t *core;
+    ngx_http_handler_pt *handler;
+
+    core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    handler = ngx_array_push(&core->phases[NGX_HTTP_LOG_PHASE].handlers);
+    if (handler == NULL) {
+        return NGX_ERROR;
+    }
+    *handler = ngx_http_weir_cluster_log;
+    return NGX_OK;
+}
+
+/* -- who may connect (sync-protocol A.1, A.2) --------------------------------------------- */
+
+/* The end of a certificate's life; 0 if it cannot be read. */
+static int64_t not_after(const X509 *certificate)
+{
+    struct tm tm;
+    return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+}
+
+/* shared mode: it must be our own certificate. */
+static const char *not_shared(SSL *ssl, const X509 *peer)
+{
+    unsigned char theirs[EVP_MAX_MD_SIZE];
+    unsigned char ours[EVP_MAX_MD_SIZE];
+    unsigned theirs_len = 0;
+    unsigned ours_len = 0;
+    const X509 *own = SSL_get_certificate(ssl);
+    if (own == NULL || X509_digest(own, EVP_sha256(), ours, &ours_len) != 1 ||
+        X509_digest(peer, EVP_sha256(), theirs, &theirs_len) != 1) {
+        return "its certificate cannot be compared with cluster_cert";
+    }
+    if (theirs_len != ours_len || CRYPTO_memcmp(theirs, ours, ours_len) != 0) {
+        return "its certificate is not cluster_cert, which cluster_mtls = shared demands";
+    }
+    return NULL;
+}
+
+/* Why its certificate is not good enough, or NULL. */
+static const char *ngx_http_weir_cluster_distrust(ngx_connection_t *c, int64_t *ret_expiry_s)
+{
+    const char *reason = NULL;
+    const char *mode = weir_setting_string(cluster->conf->settings, "cluster_mtls");
+    if (c->ssl == NULL) {
+        return "it does not speak TLS, so there is no certificate";
+    }
+    X509 *peer = SSL_get_peer_certificate(c->ssl->connection);
+    if (peer == NULL) {
+        return "it presents no certificate";
+    }
+    *ret_expiry_s = not_after(peer);
+    long verified = SSL_get_verify_result(c->ssl->connection);
+    if (X509_cmp_current_time(X509_get0_notAfter(peer)) != 1) {
+        reason = "its certificate has expired";
+    } else if (X509_cmp_current_time(X509_get0_notBefore(peer)) != -1) {
+        reason = "its certificate is not valid yet";
+    } else if (strcmp(mode, "pki") != 0) {
+        reason = not_shared(c->ssl->connection, peer);
+    } else if (verified != X509_V_OK) {
+        reason = X509_verify_cert_error_string(verified);
+    }
+    X509_free(peer);
+    return reason;
+}
+
+typedef struct {
+    ngx_str_t key;
+    ngx_flag_t upgrade, connection, version, protocol;
+} ngx_http_weir_upgrade_t;
+
+/* Whether a comma-separated list has the word. */
+static ngx_flag_t has_word(ngx_str_t list, const char *word, ngx_flag_t any_case)
+{
+    size_t len = ngx_strlen(word);
+    size_t at = 0;
+    while (at < list.len) {
+        while (at < list.len && (list.data[at] == ' ' || list.data[at] == '\t')) {
+            at++;
+        }
+        size_t end = at;
+        while (end < list.len && list.data[end] != ',') {
+            end++;
+        }
+        size_t next = end + 1;
+        while (end > at && (list.data[end - 1] == ' ' || list.data[end - 1] == '\t')) {
+            end--;
+        }
+        if (end - at == len && (any_case ? ngx_strncasecmp(list.data + at, (u_char *)word, len)
+                                         : ngx_strncmp(list.data + at, word, len)) == 0) {
+            return 1;
+        }
+        at = next;
+    }
+    return 0;
+}
+
+static ngx_flag_t is_named(const ngx_table_elt_t *header, const char *name)
+{
+    return header->key.len == ngx_strlen(name) &&
+           ngx_strncasecmp(header->key.data, (u_char *)name, header->key.len) == 0;
+}
+
+static void look_at(const ngx_table_elt_t *header, ngx_http_weir_upgrade_t *ret)
+{
+    if (is_named(header, "upgrade")) {
+        ret->upgrade |= has_word(header->value, "websocket", 1);
+    } else if (is_named(header, "connection")) {
+        ret->connection |= has_word(header->value, "upgrade", 1);
+    } else if (is_named(header, "sec-websocket-version")) {
+        ret->version = has_word(header->value, "13", 0);
+    } else if (is_named(header, "sec-websocket-protocol")) {
+        ret->protocol |= has_word(header->value, "kong.meta.v1", 0);
+    } else if (is_named(header, "sec-websocket-key")) {
+        ret->key = header->value;
+    }
+}
+
+/* Why the request is no upgrade that we take, or NULL. */
+static const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_str_t *ret_key)
+{
+    ngx_http_weir_upgrade_t found;
+    ngx_list_part_t *part;
+    ngx_table_elt_t *header;
+    ngx_uint_t i;
+
+    ngx_memzero(&found, sizeof(found));
+    for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        header = part->elts;
+        for (i = 0; i < part->nelts; i++) {
+            look_at(&header[i], &found);
+        }
+    }
+    *ret_key = found.key;
+    if (r->method != NGX_HTTP_GET || r->http_version != NGX_HTTP_VERSION_11) {
+        return "it asks by something else than GET of HTTP/1.1";
+    }
+    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
+        return "its request has a body";
+    }
+    if (!found.upgrade || !found.connection) {
+        return "it asks for no upgrade to websocket";
+    }
+    if (!found.version) {
+        return "its Sec-WebSocket-Version is not 13";
+    }
+    if (found.key.len == 0 || found.key.len > 128) {
+        return "its Sec-WebSocket-Key is missing or too long";
+    }
+    return found.protocol ? NULL : "its Sec-WebSocket-Protocol lacks kong.meta.v1";
+}
+
+/* -- the life of a connection -------------------------------------------------------------- */
+
+static void ngx_http_weir_peer_unref(ngx_http_weir_peer_t *peer)
+{
+    if (peer->connection == NULL && peer->works == 0) {
+        ngx_free(peer);
+    }
+}
+
+/* The request's cleanup: the connection goes, whoever ends it. */
+static void ngx_http_weir_peer_cleanup(void *data)
+{
+    ngx_http_weir_peer_t *peer = data;
+    ngx_queue_remove(&peer->queue);
+    weir_session_free(peer->session, now_ms());
+    peer->session = NULL;
+    weir_outbox_release(&peer->out);
+    peer->connection = NULL;
+    peer->request = NULL;
+    ngx_http_weir_peer_unref(peer);
+}
+
+static void ngx_http_weir_peer_end(ngx_http_weir_peer_t *peer)
+{
+    ngx_connection_t *c = peer->connection;
+    u_char scrap[READ_BYTES];
+    /* What lies unread would make the kernel send a reset, which can overtake the
+     * close frame. */
+    for (ngx_uint_t i = 0; i < READS_MAX && c->recv(c, scrap, sizeof(scrap)) > 0; i++) {
+        continue;
+    }
+    ngx_http_finalize_request(peer->request, NGX_HTTP_CLOSE);
+    ngx_http_run_posted_requests(c);
+}
+
+/* Writes what can be written. The peer may be gone afterwards. */
+static void ngx_http_weir_peer_flush(ngx_http_weir_peer_t *peer)
+{
+    ngx_connection_t *c = peer->connection;
+    for (;;) {
+        weir_str_t bytes = weir_outbox_front(&peer->out);
+        if (bytes.len == 0) {
+            peer->written_ms = now_ms();
+            break;
+        }
+        ssize_t sent = c->send(c, (u_char *)bytes.data, bytes.len);
+        if (sent == NGX_ERROR) {
+            ngx_http_weir_peer_end(peer);
+            return;
+        }
+        if (sent <= 0) {
+            break;
+        }
+        weir_outbox_advance(&peer->out, (size_t)sent);
+        peer->written_ms = now_ms();
+    }
+    if ((peer->closing && peer->out.first == NULL) ||
+        ngx_handle_write_event(c->write, 0) != NGX_OK) {
+        ngx_http_weir_peer_end(peer);
+    }
+}
+
+/* After each call of the session: its verdict, then what it wants to say. */
+static void ngx_http_weir_peer_after(ngx_http_weir_peer_t *peer, int rc, const weir_error_t *err)
+{
+    if (peer->failed && rc == WEIR_OK) {
+        rc = WEIR_NO_MEMORY;
+        err = NULL;
+    }
+    if (rc != WEIR_OK && !peer->closing) {
+        weir_str_t node = weir_session_node(peer->session);
+        ngx_log_error(NGX_LOG_NOTICE, peer->connection->log, 0,
+                      "weir: data plane disconnected node=%*s peer=%V reason=\"%s\"", node.len,
+                      node.data, &peer->connection->addr_text,
+                      err != NULL ? err->reason : "out of memory");
+        peer->closing = 1;
+        peer->written_ms = now_ms();
+    }
+    ngx_http_weir_peer_flush(peer);
+}
+
+static void ngx_http_weir_peer_goodbye(ngx_http_weir_peer_t *peer)
+{
+    if (!peer->closing) {
+        (void)weir_outbox_put(&peer->out, (weir_str_t){ "\x88\0", 2 });
+        peer->closing = 1;
+        peer->written_ms = now_ms();
+    }
+    ngx_http_weir_peer_flush(peer);
+}
+
+static void ngx_http_weir_peer_read(ngx_event_t *rev)
+{
+    ngx_connection_t *c = rev->data;
+    ngx_http_weir_peer_t *peer;
+    u_char bytes[READ_BYTES];
+    weir_error_t err = { 0 };
+    int rc = WEIR_OK;
+
+    peer = ngx_http_get_module_ctx((ngx_http_request_t *)c->data, ngx_http_weir_cluster_module);
+    if (c->close) {
+        ngx_http_weir_peer_goodbye(peer);
+        return;
+    }
+    for (ngx_uint_t i = 0; rc == WEIR_OK && !peer->failed; i++) {
+        if (i == READS_MAX) {
+            ngx_post_event(rev, &ngx_posted_next_events);
+            break;
+        }
+        ssize_t got = c->recv(c, bytes, sizeof(bytes));
+        if (got == NGX_AGAIN) {
+            break;
+        }
+        if (got <= 0) {
+            if (!peer->closing) {
+                weir_str_t node = weir_session_node(peer->session);
+                ngx_log_error(NGX_LOG_NOTICE, c->log, 0,
+                              "weir: data plane gone node=%*s peer=%V reason=\"%s\"", node.len,
+                              node.data, &c->addr_text,
+                              got == 0 ? "it closed the connection" : "the connection broke");
+            }
+            ngx_http_weir_peer_end(peer);
+            return;
+        }
+        if (!peer->closing) {
+            weir_str_t input = { (const char *)bytes, (size_t)got };
+            rc = weir_session_input(peer->session, input, now_ms(), &err);
+        }
+    }
+    if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+        ngx_http_weir_peer_end(peer);
+        return;
+    }
+    ngx_http_weir_peer_after(peer, rc, &err);
+    ngx_http_weir_cluster_pump();
+}
+
+static void ngx_http_weir_peer_write(ngx_event_t *wev)
+{
+    ngx_connection_t *c = wev->data;
+    ngx_http_weir_peer_flush(
+        ngx_http_get_module_ctx((ngx_http_request_t *)c->data, ngx_http_weir_cluster_module));
+}
+
+/* -- what the session asks of its host ------------------------------------------------------- */
+
+static int peer_send(void *context, weir_str_t bytes)
+{
+    ngx_http_weir_peer_t *peer = context;
+    return weir_outbox_put(&peer->out, bytes);
+}
+
+static int peer_send_answer(void *context, weir_answer_t *answer)
+{
+    ngx_http_weir_peer_t *peer = context;
+    return weir_outbox_put_answer(&peer->out, answer);
+}
+
+static void peer_event(void *context, const char *text)
+{
+    ngx_http_weir_peer_t *peer = context;
+    ngx_log_error(NGX_LOG_NOTICE, peer->connection->log, 0, "weir: data plane %s peer=%V", text,
+                  &peer->connection->addr_text);
+}
+
+/* Only queues it: the session is at work. ngx_http_weir_cluster_pump() follows. */
+static void peer_want(void *context, const weir_want_t *want)
+{
+    ngx_http_weir_peer_t *peer = context;
+    ngx_thread_task_t *task =
+        ngx_calloc(sizeof(ngx_thread_task_t) + sizeof(ngx_http_weir_work_t), ngx_cycle->log);
+    if (task == NULL) {
+        peer->failed = 1;
+        return;
+    }
+    ngx_http_weir_work_t *work = (ngx_http_weir_work_t *)(task + 1);
+    task->ctx = work;
+    work->peer = peer;
+    work->want = *want;
+    work->full = weir_encoder_sends_all(cluster->encoder, want->known, want->version);
+    peer->works++;
+    ngx_queue_insert_tail(work->full ? &cluster->fulls.waiting : &cluster->increments.waiting,
+                          &work->queue);
+}
+
+/* Hands the result to the session, if it is still there. Frees the work. */
+static void ngx_http_weir_work_done(ngx_http_weir_work_t *work)
+{
+    ngx_http_weir_peer_t *peer = work->peer;
+    weir_error_t err = { 0 };
+    peer->works--;
+    if (peer->connection != NULL && !peer->closing) {
+        int rc = weir_session_answer(peer->session, &work->want, work->answer, &work->error,
+                                     now_ms(), &err);
+        ngx_http_weir_peer_after(peer, rc, &err);
+    } else {
+        ngx_http_weir_peer_unref(peer);
+    }
+    weir_answer_release(work->answer);
+    ngx_free((ngx_thread_task_t *)work - 1);
+}
+
+/* In a thread. */
+static void encode(void *data, ngx_log_t *log)
+{
+    ngx_http_weir_work_t *work = data;
+    (void)log;
+    (void)weir_encoder_answer(cluster->encoder, work->want.known, work->want.version,
+                              work->want.dialect, &work->answer, &work->error);
+}
+
+static ngx_http_weir_lane_t *lane_of(const ngx_http_weir_work_t *work)
+{
+    return work->full ? &cluster->fulls : &cluster->increments;
+}
+
+static void encoded(ngx_event_t *event)
+{
+    ngx_http_weir_work_t *work = event->data;
+    lane_of(work)->running--;
+    ngx_http_weir_work_done(work);
+    ngx_http_weir_cluster_pump();
+}
+
+static void start(ngx_http_weir_work_t *work)
+{
+    ngx_thread_task_t *task = (ngx_thread_task_t *)work - 1;
+    task->handler = encode;
+    task->event.handler = encoded;
+    task->event.data = work;
+    if (ngx_thread_task_post(cluster->pool, task) == NGX_OK) {
+        lane_of(work)->running++;
+        return;
+    }
+    weir_error_set(&work->error, WEIR_AGAIN, NULL, "the control plane is too busy, ask again");
+    ngx_http_weir_work_done(work);
+}
+
+static void run_lane(ngx_http_weir_lane_t *lane)
+{
+    while (!ngx_queue_empty(&lane->waiting)) {
+        ngx_queue_t *first = ngx_queue_head(&lane->waiting);
+        ngx_http_weir_work_t *work = ngx_queue_data(first, ngx_http_weir_work_t, queue);
+        const weir_want_t *want = &work->want;
+        if (work->peer->connection != NULL) {
+            work->answer =
+                weir_encoder_ready(cluster->encoder, want->known, want->version, want->dialect);
+        }
+        if (work->answer == NULL && work->peer->connection != NULL &&
+            lane->running >= lane->running_max) {
+            return;
+        }
+        ngx_queue_remove(first);
+        if (work->answer != NULL || work->peer->connection == NULL) {
+            ngx_http_weir_work_done(work);
+        } else {
+            start(work);
+        }
+    }
+}
+
+/* Answers what is there already; gives the rest to the threads, in order. */
+static void ngx_http_weir_cluster_pump(void)
+{
+    run_lane(&cluster->increments);
+    run_lane(&cluster->fulls);
+}
+
+/* -- the upgrade ------------------------------------------------------------------------------- */
+
+static size_t answer_upgrade(ngx_str_t key, u_char *out, size_t size)
+{
+    static const char magic[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    u_char digest[20];
+    u_char base64[ngx_base64_encoded_length(sizeof(digest))];
+    ngx_str_t from = { sizeof(digest), digest };
+    ngx_str_t to = { 0, base64 };
+    ngx_sha1_t sha1;
+
+    ngx_sha1_init(&sha1);
+    ngx_sha1_update(&sha1, key.data, key.len);
+    ngx_sha1_update(&sha1, magic, sizeof(magic) - 1);
+    ngx_sha1_final(digest, &sha1);
+    ngx_encode_base64(&to, &from);
+    u_char *end =
+        ngx_snprintf(out, size,
+                     "HTTP/1.1 101 Switching Protocols" CRLF "Date: %V" CRLF
+                     "Connection: upgrade" CRLF "Sec-WebSocket-Protocol: kong.meta.v1" CRLF
+                     "Upgrade: websocket" CRLF "Sec-WebSocket-Accept: %V" CRLF CRLF,
+                     &ngx_cached_http_time, &to);
+    return (size_t)(end - out);
+}
+
+static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64_t expiry_s)
+{
+    const weir_settings_t *settings = cluster->conf->settings;
+    ngx_http_weir_peer_t *peer = ngx_calloc(sizeof(*peer), r->connection->log);
+    if (peer == NULL) {
+        return NULL;
+    }
+    peer->connection = r->connection;
+    peer->request = r;
+    peer->written_ms = now_ms();
+    weir_outbox_init(&peer->out, 2 * cluster->payload_max + OUTBOX_SLACK_BYTES);
+    weir_session_options_t options = {
+        .payload_max = cluster->payload_max,
+        .compat_version = weir_setting_string(settings, "cluster_compat_version"),
+        .sync = weir_setting_boolean(settings, "cluster_rpc_sync"),
+        .registry = cluster->registry,
+        .ip = ngx_http_weir_str(r->connection->addr_text),
+        .certificate_expiry_s = expiry_s,
+        .context = peer,
+        .send = peer_send,
+        .send_answer = peer_send_answer,
+        .want = peer_want,
+        .event = peer_event,
+    };
+    weir_error_t err = { 0 };
+    ngx_http_cleanup_t *cleanup = ngx_http_cleanup_add(r, 0);
+    if (cleanup == NULL || weir_session_new(&options, now_ms(), &peer->session, &err) != WEIR_OK) {
+        ngx_free(peer);
+        return NULL;
+    }
+    cleanup->handler = ngx_http_weir_peer_cleanup;
+    cleanup->data = peer;
+    ngx_queue_insert_tail(&cluster->peers, &peer->queue);
+    return peer;
+}
+
+static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
+{
+    ngx_connection_t *c = r->connection;
+    ngx_str_t key = ngx_null_string;
+    int64_t expiry_s = 0;
+    u_char head[512];
+
+    if (cluster == NULL) {
+        return NGX_HTTP_CLOSE;
+    }
+    const char *reason = ngx_http_weir_cluster_distrust(c, &expiry_s);
+    if (reason == NULL) {
+        reason = ngx_http_weir_cluster_no_upgrade(r, &key);
+    }
+    if (reason != NULL) {
+        ngx_log_error(NGX_LOG_NOTICE, c->log, 0, "weir: data plane refused peer=%V reason=\"%s\"",
+                      &c->addr_text, reason);
+        return NGX_HTTP_CLOSE;
+    }
+    ngx_http_weir_peer_t *peer = ngx_http_weir_peer_new(r, expiry_s);
+    if (peer == NULL) {
+        return NGX_ERROR;
+    }
+    ngx_http_set_ctx(r, peer, ngx_http_weir_cluster_module);
+    weir_session_notify(peer->session, weir_store_version(cluster->conf->store), now_ms(), NULL);
+
+    r->main->count++;
+    r->keepalive = 0;
+    r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
+    c->read->handler = ngx_http_weir_peer_read;
+    c->write->handler = ngx_http_weir_peer_write;
+    c->log->action = (char *)"serving a data plane";
+    c->idle = 1; /* a graceful end of the worker reaches it */
+    (void)ngx_tcp_nodelay(c);
+
+    size_t len = answer_upgrade(key, head, sizeof(head));
+    (void)weir_outbox_put(&peer->out, (weir_str_t){ (const char *)head, len });
+    weir_error_t err = { 0 };
+    int rc = WEIR_OK;
+    if (r->header_in->last > r->header_in->pos) { /* it did not wait for the 101 */
+        weir_str_t early = { (const char *)r->header_in->pos,
+                             (size_t)(r->header_in->last - r->header_in->pos) };
+        r->header_in->pos = r->header_in->last;
+        rc = weir_session_input(peer->session, early, now_ms(), &err);
+    }
+    if (rc != WEIR_OK) {
+        peer->closing = 1;
+    }
+    /* Reading and writing begin in the next turn: this one still holds `r`. */
+    ngx_post_event(c->write, &ngx_posted_events);
+    ngx_post_event(c->read, &ngx_posted_events);
+    return NGX_DONE;
+}
+
+/* What nginx itself refused on this listener, and why. */
+static ngx_int_t ngx_http_weir_cluster_log(ngx_http_request_t *r)
+{
+    ngx_http_weir_cluster_srv_conf_t *server;
+    ngx_uint_t status = r->err_status ? r->err_status : r->headers_out.status;
+    const char *reason = "bad request";
+
+    server = ngx_http_get_module_srv_conf(r, ngx_http_weir_cluster_module);
+    if (!server->enabled || status < NGX_HTTP_BAD_REQUEST || status == NGX_HTTP_CLOSE) {
+        return NGX_OK;
+    }
+    long verified = r->connection->ssl != NULL
+                        ? SSL_get_verify_result(r->connection->ssl->connection)
+                        : X509_V_OK;
+    if (status == NGX_HTTP_NOT_FOUND) {
+        reason = "no such path";
+    } else if (verified != X509_V_OK) {
+        reason = X509_verify_cert_error_string(verified);
+    }
+    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
+                  "weir: data plane refused peer=%V status=%ui%s reason=\"%s\"",
+                  &r->connection->addr_text, status,
+                  verified != X509_V_OK && status != NGX_HTTP_NOT_FOUND ? " certificate" : "",
+                  reason);
+    return NGX_OK;
+}
+
+/* -- the worker's own events ---------------------------------------------------------------------
+ */
+
+/* By whichever thread committed. */
+static void committed(void *context, uint64_t version)
+{
+    ngx_http_weir_cluster_t *of = context;
+    uint64_t one = 1;
+    (void)version; /* the loop asks for the newest */
+    ssize_t done = write(of->wake_fd, &one, sizeof(one));
+    (void)done; /* EAGAIN: it is awake already */
+}
+
+static void woken(ngx_event_t *rev)
+{
+    ngx_connection_t *c = rev->data;
+    ngx_queue_t *q;
+    ngx_queue_t *next;
+    uint64_t count = 0;
+
+    if (c->close) {
+        return; /* a graceful end: nothing to do */
+    }
+    while (read(c->fd, &count, sizeof(count)) == sizeof(count)) {
+        continue;
+    }
+    uint64_t version = weir_store_version(cluster->conf->store);
+    for (q = ngx_queue_head(&cluster->peers); q != ngx_queue_sentinel(&cluster->peers); q = next) {
+        ngx_http_weir_peer_t *peer = ngx_queue_data(q, ngx_http_weir_peer_t, queue);
+        next = ngx_queue_next(q); /* this one may go */
+        weir_error_t err = { 0 };
+        if (!peer->closing) {
+            int rc = weir_session_notify(peer->session, version, now_ms(), &err);
+            ngx_http_weir_peer_after(peer, rc, &err);
+        }
+    }
+}
+
+static void save_in_thread(void *data, ngx_log_t *log)
+{
+    ngx_http_weir_cluster_t *of = data;
+    (void)log;
+    of->save_error = (weir_error_t){ 0 };
+    (void)weir_registry_save(of->registry, of->conf->store, SAVE_NODES_MAX, now_ms(),
+                             &of->save_error);
+}
+
+static void saved(ngx_event_t *event)
+{
+    ngx_thread_task_t *task = event->data;
+    cluster->saving = 0;
+    if (cluster->save_error.code != WEIR_OK) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "weir: the state of data planes cannot be stored reason=\"%s\"",
+                      cluster->save_error.reason);
+    }
+    ngx_free(task);
+}
+
+static void save_registry(void)
+{
+    ngx_thread_task_t *task = ngx_calloc(sizeof(*task), ngx_cycle->log);
+    if (task == NULL) {
+        return;
+    }
+    task->ctx = cluster;
+    task->handler = save_in_thread;
+    task->event.handler = saved;
+    task->event.data = task;
+    if (ngx_thread_task_post(cluster->pool, task) == NGX_OK) {
+        cluster->saving = 1;
+    } else {
+        ngx_free(task);
+    }
+}
+
+static void tick_peer(ngx_http_weir_peer_t *peer, int64_t now)
+{
+    weir_error_t err = { 0 };
+    int64_t stalled = now - peer->written_ms;
+    if (peer->out.first != NULL && stalled > (peer->closing ? CLOSE_MS_MAX : STALL_MS_MAX)) {
+        weir_str_t node = weir_session_node(peer->session);
+        ngx_log_error(NGX_LOG_WARN, peer->connection->log, 0,
+                      "weir: data plane too slow, disconnected node=%*s peer=%V waiting_bytes=%uz",
+                      node.len, node.data, &peer->connection->addr_text, peer->out.bytes);
+        ngx_http_weir_peer_end(peer);
+        return;
+    }
+    if (!peer->closing) {
+        int rc = weir_session_tick(peer->session, now, &err);
+        ngx_http_weir_peer_after(peer, rc, &err);
+    }
+}
+
+static void tick(ngx_event_t *event)
+{
+    ngx_queue_t *q;
+    ngx_queue_t *next;
+    int64_t now = now_ms();
+
+    for (q = ngx_queue_head(&cluster->peers); q != ngx_queue_sentinel(&cluster->peers); q = next) {
+        next = ngx_queue_next(q);
+        ngx_http_weir_peer_t *peer = ngx_queue_data(q, ngx_http_weir_peer_t, queue);
+        if (ngx_exiting) {
+            ngx_http_weir_peer_goodbye(peer);
+        } else {
+            tick_peer(peer, now);
+        }
+    }
+    ngx_http_weir_cluster_pump();
+    if (++cluster->ticks % SAVE_TICKS == 0 && !cluster->saving) {
+        save_registry();
+    }
+    ngx_add_timer(event, TICK_MS);
+}
+
+static ngx_int_t open_wake(ngx_cycle_t *cycle)
+{
+    cluster->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (cluster->wake_fd == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "weir: eventfd() failed");
+        return NGX_ERROR;
+    }
+    cluster->wake = ngx_get_connection(cluster->wake_fd, cycle->log);
+    if (cluster->wake == NULL) {
+        close(cluster->wake_fd);
+        return NGX_ERROR;
+    }
+    cluster->wake->read->handler = woken;
+    cluster->wake->read->log = cycle->log;
+    return ngx_handle_read_event(cluster->wake->read, 0);
+}
+
+static ngx_int_t open_rooms(ngx_cycle_t *cycle)
+{
+    const weir_settings_t *settings = cluster->conf->settings;
+    weir_error_t err = { 0 };
+    cluster->payload_max = (size_t)weir_setting_integer(settings, "cluster_max_payload");
+    weir_encoder_options_t options = {
+        .store = cluster->conf->store,
+        .payload_max = cluster->payload_max,
+        .full_sync_threshold =
+            (uint64_t)weir_setting_integer(settings, "cluster_full_sync_threshold"),
+    };
+    int64_t purge_s = weir_setting_integer(settings, "cluster_data_plane_purge_delay");
+    int rc = weir_encoder_new(&options, &cluster->encoder, &err);
+    if (rc == WEIR_OK) {
+        rc = weir_registry_new(purge_s, &cluster->registry, &err);
+    }
+    if (rc != WEIR_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "weir: the cluster listener fails: %s",
+                      err.reason);
+        return NGX_ERROR;
+    }
+    if (weir_registry_load(cluster->registry, cluster->conf->store, now_ms(), &err) != WEIR_OK) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "weir: the state of data planes cannot be read reason=\"%s\"", err.reason);
+    }
+    return NGX_OK;
+}
+
+static ngx_int_t ngx_http_weir_cluster_init_process(ngx_cycle_t *cycle)
+{
+    static ngx_str_t pool_name = ngx_string("weir");
+    ngx_http_weir_cluster_main_conf_t *main_conf;
+    ngx_http_weir_main_conf_t *conf = ngx_http_weir_main(cycle);
+
+    main_conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_weir_cluster_module);
+    if (conf == NULL || main_conf == NULL || !main_conf->enabled || conf->store == NULL ||
+        (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)) {
+        return NGX_OK;
+    }
+    cluster = ngx_pcalloc(cycle->pool, sizeof(*cluster));
+    if (cluster == NULL) {
+        return NGX_ERROR;
+    }
+    cluster->conf = conf;
+    ngx_queue_init(&cluster->peers);
+    ngx_queue_init(&cluster->increments.waiting);
+    ngx_queue_init(&cluster->fulls.waiting);
+    cluster->increments.running_max = INCREMENT_TASKS_MAX;
+    cluster->fulls.running_max = FULL_TASKS_MAX;
+    cluster->pool = ngx_thread_pool_get(cycle, &pool_name);
+    if (cluster->pool == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "weir: there is no thread_pool \"weir\"");
+        return NGX_ERROR;
+    }
+    if (open_rooms(cycle) != NGX_OK || open_wake(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    conf->registry = cluster->registry;
+    weir_store_watch(conf->store, committed, cluster);
+
+    cluster->tick_connection.fd = (ngx_socket_t)-1;
+    cluster->tick.data = &cluster->tick_connection;
+    cluster->tick.handler = tick;
+    cluster->tick.log = cycle->log;
+    cluster->tick.cancelable = 1;
+    ngx_add_timer(&cluster->tick, TICK_MS);
+    return NGX_OK;
+}
+
+static void ngx_http_weir_cluster_exit_process(ngx_cycle_t *cycle)
+{
+    weir_error_t err = { 0 };
+
+    (void)cycle;
+    if (cluster == NULL) {
+        return;
+    }
+    weir_store_watch(cluster->conf->store, NULL, NULL);
+    (void)weir_registry_save(cluster->registry, cluster->conf->store, WEIR_REGISTRY_NODES_MAX,
+                             now_ms(), &err);
+    ngx_close_connection(cluster->wake);
+    /* Encoder and registry stay: connections that are cut off now still refer to
+     * them, and the process ends. */
+    cluster->conf->registry = NULL;
+    cluster->tick.timer_set ? ngx_del_timer(&cluster->tick) : (void)0;
+}
