@@ -20,6 +20,12 @@ typedef enum weir_json_kind {
     WEIR_JSON_OBJECT,
 } weir_json_kind_t;
 
+/* Parses exactly one value; white space around it is allowed, anything else
+ * after it is not. Of equal member names the last wins. Nesting deeper than
+ * 1000 and "\u0000" are refused. WEIR_INVALID says at which byte. The caller
+ * frees what it gets; err may be NULL. */
+int weir_json_parse(weir_str_t text, weir_json_t **ret, weir_error_t *err);
+
 /* Reading. NULL is a legal argument everywhere: it is "absent". */
 weir_json_kind_t weir_json_kind(const weir_json_t *value);
 const weir_json_t *weir_json_get(const weir_json_t *object, const char *name); /* or NULL */

@@ -6,7 +6,9 @@
  * It exports one `const weir_plugin_t weir_plugin_NAME` ('-' as '_').
  *
  * Nothing in a phase may block. Strings that a phase gets from the request live
- * until the request ends; the record only during the call. */
+ * until the request ends; the record only during the call. So what a phase hands
+ * over is copied, except weir_request_set_body's text, which is to come from
+ * weir_request_alloc(). */
 #ifndef WEIR_PLUGIN_H
 #define WEIR_PLUGIN_H
 
@@ -41,6 +43,8 @@ typedef struct weir_plugin {
  * Values are read back in the order in which they were written. */
 int weir_record_put_u64(weir_record_writer_t *out, uint64_t value);
 int weir_record_put_str(weir_record_writer_t *out, weir_str_t value); /* {NULL,0} stays absent */
+/* Its text as a string; NULL, as of a constructor that failed: WEIR_NO_MEMORY. */
+int weir_record_put_json(weir_record_writer_t *out, const weir_json_t *value);
 
 /* -- phases: reading a record. Each returns false at the end or on nonsense. --- */
 typedef struct weir_record_reader {
@@ -58,12 +62,21 @@ bool weir_record_str(weir_record_reader_t *in, weir_str_t *ret);
 /* -- phases: the request --------------------------------------------------------- */
 weir_str_t weir_request_method(weir_request_t *request);
 weir_str_t weir_request_target(weir_request_t *request); /* raw, with the query */
+weir_str_t weir_request_scheme(weir_request_t *request); /* "http" or "https" */
+weir_str_t weir_request_host(weir_request_t *request);   /* lower case, without the port */
+unsigned weir_request_port(weir_request_t *request);     /* of our listener */
 /* The nth (from 0) value of a request header, any case; false when there are fewer. */
 bool weir_request_header(weir_request_t *request, weir_str_t name, size_t nth, weir_str_t *ret);
+/* The header lines as the client sent them, by index from 0; false at the end. */
+bool weir_request_header_at(weir_request_t *request, size_t index, weir_str_t *ret_name,
+                            weir_str_t *ret_value);
 /* Replaces all values of a header sent upstream; value.data NULL removes it. */
 int weir_request_set_header(weir_request_t *request, weir_str_t name, weir_str_t value);
 /* The nth value of a query argument, decoded. `ret` has data NULL for "?name". */
 bool weir_request_argument(weir_request_t *request, weir_str_t name, size_t nth, weir_str_t *ret);
+/* The arguments in their order, decoded; likewise. */
+bool weir_request_argument_at(weir_request_t *request, size_t index, weir_str_t *ret_name,
+                              weir_str_t *ret_value);
 /* Removes an argument from the query sent upstream. */
 int weir_request_remove_argument(weir_request_t *request, weir_str_t name);
 /* Starts reading the body: return WEIR_PHASE_AGAIN if it says WEIR_AGAIN. */
@@ -74,6 +87,9 @@ int weir_request_set_body(weir_request_t *request, weir_str_t body);
 void *weir_request_alloc(weir_request_t *request, size_t bytes);
 int64_t weir_request_now_s(weir_request_t *request);
 const char *weir_request_id(weir_request_t *request); /* 32 hexadecimal digits */
+weir_str_t weir_request_node_id(weir_request_t *request); /* text of a UUID */
+/* JSON text in the request's memory; {NULL,0} when that is short, or `value` is NULL. */
+weir_str_t weir_request_print_json(weir_request_t *request, const weir_json_t *value);
 
 /* Identity. `key`: the credential's key text. Copies what it returns. */
 typedef struct weir_identity {
@@ -96,8 +112,11 @@ bool weir_request_is_authenticated(weir_request_t *request); /* by a credential 
 weir_str_t weir_request_route_json(weir_request_t *request);
 weir_str_t weir_request_service_json(weir_request_t *request);
 
-/* Ends the request. weir_request_answer: body as is. weir_request_fail: the
- * error body of routing 8.2 in the form that the client accepts. */
+/* Ends the request. weir_request_answer: body as is; {NULL,0} for content_type:
+ * without that header; {NULL,0} for body: none given, so the server fills in what
+ * the status calls for (plugins 1.5); to a gRPC client the member `message` of a
+ * JSON body goes as grpc-message. weir_request_fail: the error body of routing
+ * 8.2 in the form that the client accepts. */
 int weir_request_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value);
 int weir_request_answer(weir_request_t *request, int status, weir_str_t content_type,
                         weir_str_t body);

@@ -21,10 +21,35 @@ ABSENT weir_str_t weir_request_target(weir_request_t *request)
     FAIL();
 }
 
+ABSENT weir_str_t weir_request_scheme(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_host(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT unsigned weir_request_port(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
 ABSENT bool weir_request_header(weir_request_t *request, weir_str_t name, size_t nth,
                                 weir_str_t *ret)
 {
     (void)request, (void)name, (void)nth, (void)ret;
+    FAIL();
+}
+
+ABSENT bool weir_request_header_at(weir_request_t *request, size_t index, weir_str_t *ret_name,
+                                   weir_str_t *ret_value)
+{
+    (void)request, (void)index, (void)ret_name, (void)ret_value;
     FAIL();
 }
 
@@ -38,6 +63,13 @@ ABSENT bool weir_request_argument(weir_request_t *request, weir_str_t name, size
                                   weir_str_t *ret)
 {
     (void)request, (void)name, (void)nth, (void)ret;
+    FAIL();
+}
+
+ABSENT bool weir_request_argument_at(weir_request_t *request, size_t index, weir_str_t *ret_name,
+                                     weir_str_t *ret_value)
+{
+    (void)request, (void)index, (void)ret_name, (void)ret_value;
     FAIL();
 }
 
@@ -78,6 +110,12 @@ ABSENT int64_t weir_request_now_s(weir_request_t *request)
 }
 
 ABSENT const char *weir_request_id(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_node_id(weir_request_t *request)
 {
     (void)request;
     FAIL();

@@ -2,9 +2,10 @@
  * is checked when it is read: a record is data, not truth. */
 #include "plugins/record.h"
 
+#include "base/json.h"
 #include "plugins/plugins.h"
 
-enum { ABSENT = 0xffffffff };
+enum { ABSENT = 0xffffffff, JSON_BYTES_MAX = 1 << 24 };
 
 int weir_record_put_u64(weir_record_writer_t *out, uint64_t value)
 {
@@ -28,6 +29,16 @@ int weir_record_put_str(weir_record_writer_t *out, weir_str_t value)
         return put_u32(out->out, ABSENT);
     put_u32(out->out, (uint32_t)value.len);
     return weir_buffer_append(out->out, value);
+}
+
+int weir_record_put_json(weir_record_writer_t *out, const weir_json_t *value)
+{
+    WEIR_AUTO(buffer) weir_buffer_t text;
+    weir_buffer_init(&text, JSON_BYTES_MAX);
+    int rc = value != NULL ? weir_json_print(value, &text) : WEIR_NO_MEMORY;
+    if (rc != WEIR_OK)
+        return out->out->failed = rc; /* sticks, like all failures of a buffer */
+    return weir_record_put_str(out, weir_buffer_str(&text));
 }
 
 static bool take(weir_record_reader_t *in, size_t bytes, const unsigned char **ret)
