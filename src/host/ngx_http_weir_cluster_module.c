@@ -623,7 +623,7 @@ static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64
     weir_session_options_t options = {
         .payload_max = cluster->payload_max,
         .compat_version = weir_setting_string(settings, "cluster_compat_version"),
-        .sync = weir_setting_boolean(settings, "cluster_rpc_sync"),
+        .sync = strcmp(weir_setting_string(settings, "cluster_rpc_sync"), "on") == 0,
         .registry = cluster->registry,
         .ip = ngx_http_weir_str(r->connection->addr_text),
         .certificate_expiry_s = expiry_s,
