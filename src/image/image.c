@@ -100,8 +100,8 @@ static int open_environment(weir_image_t *image, weir_error_t *err)
     /* No MDB_WRITEMAP: on a full disk it ends in SIGBUS (engine notes 4). */
     /* A power loss may cost the last commit, never the order of commits: the control
      * plane sends it again. One flush a commit instead of two. */
-    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD |
-                     (image->options.sync ? MDB_NOMETASYNC : MDB_NOSYNC);
+    unsigned flags =
+        MDB_NOTLS | MDB_NORDAHEAD | (image->options.sync ? MDB_NOMETASYNC : MDB_NOSYNC);
     mode_t before = umask(0);
     if (code == 0)
         code = mdb_env_open(image->env, image->path, flags, 0660);

@@ -247,10 +247,10 @@ static void walk(match_t *m, uint8_t class, weir_str_t host)
                 continue;
             }
             len = shared;
-            /* PREV_NODUP stands on the last duplicate: go to the best one. */
-            MDB_val first;
-            if (mdb_cursor_get(cursor, &key, &first, MDB_FIRST_DUP) == 0)
-                value = first;
+            /* The cursor stands on the worst duplicate: go to the best one. After
+             * MDB_LAST only a new search makes it move on from there. */
+            if (mdb_cursor_get(cursor, &key, &value, MDB_SET) != 0)
+                return;
         }
         visit(m, value, len);
         if (len == 0)
@@ -297,13 +297,13 @@ int weir_reader_match(weir_reader_t *reader, const weir_match_request_t *request
                       weir_error_t *err)
 {
     weir_assert(reader->inside);
-    match_t m = { .reader = reader, .request = request, .err = err };
+    match_t m = { .reader = reader, .request = request, .port = PORT_NONE, .err = err };
     if (request->has_host) {
         split_host(request->host, &m.host, &m.port);
         if (m.host.len > HOST_MAX || !is_utf8(m.host))
             return WEIR_NOT_FOUND;
     }
-    if (m.port == 0)
+    if (m.port == PORT_NONE)
         m.port = request->listener_port;
     if (!is_utf8(request->path))
         return WEIR_NOT_FOUND; /* routing 1.3 */

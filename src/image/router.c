@@ -58,19 +58,36 @@ uint16_t method_bit(weir_str_t method)
     return METHOD_OTHER;
 }
 
+/* What the incumbent's language takes for a number (routing 1.2): "80", "0x50",
+ * "1e2", "-1". */
+static bool port_number(weir_str_t text, int *ret)
+{
+    char copy[32];
+    char *end = copy;
+    if (text.len == 0 || text.len >= sizeof(copy))
+        return false;
+    memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
+    if (strspn(copy, "0123456789abcdefABCDEFxX.+-pP") != text.len)
+        return false;
+    double value = strtod(copy, &end);
+    if (*end != '\0')
+        return false;
+    *ret = value >= 0 && value <= 65535 && value == (int)value ? (int)value : PORT_ODD;
+    return true;
+}
+
 void split_host(weir_str_t host, weir_str_t *ret_name, int *ret_port)
 {
     *ret_name = host;
-    *ret_port = 0;
+    *ret_port = PORT_NONE;
     const char *colon = host.len > 0 ? memchr(host.data, ':', host.len) : NULL;
     if (colon == NULL)
         return;
-    int64_t port = 0;
     weir_str_t digits = { colon + 1, host.len - (size_t)(colon + 1 - host.data) };
-    if (weir_parse_int64(digits, 0, 65535, &port) != WEIR_OK)
-        return; /* "[::1]:80" and the like stay whole (routing 1.2) */
+    if (!port_number(digits, ret_port))
+        return; /* "[::1]:80" and the like stay whole */
     ret_name->len = (size_t)(colon - host.data);
-    *ret_port = (int)port;
 }
 
 /* -- regular expressions ------------------------------------------------------------------- */
@@ -109,11 +126,12 @@ weir_str_t regex_literal_prefix(weir_str_t pattern)
     size_t len = 0;
     while (len < pattern.len && !is_meta(pattern.data[len]))
         len++;
-    /* A quantifier belongs to the character before it. */
-    if (len > 0 && len < pattern.len && strchr("*+?{", pattern.data[len]) != NULL)
+    /* A quantifier belongs to the whole character before it. */
+    if (len > 0 && len < pattern.len && strchr("*+?{", pattern.data[len]) != NULL) {
         len--;
-    while (len > 0 && ((unsigned char)pattern.data[len] & 0xC0) == 0x80)
-        len--; /* never half a character */
+        while (len > 0 && ((unsigned char)pattern.data[len] & 0xC0) == 0x80)
+            len--;
+    }
     return (weir_str_t){ pattern.data, len };
 }
 
@@ -265,10 +283,10 @@ static int expand_hosts(expansion_t *x, weir_str_t path)
         x->entry.port = 0;
         if (x->view->host_count > 0) {
             weir_str_t name;
-            int port = 0;
+            int port = PORT_NONE;
             split_host(get_str(&in), &name, &port);
             class = host_class(name, &part);
-            x->entry.port = (uint16_t)port;
+            x->entry.port = port > 0 ? (uint16_t)port : 0;
         }
         size_t len = entry_key(class, part, path, key, &cut);
         x->entry.flags = (uint8_t)(flags | (cut ? ENTRY_CUT : 0));

@@ -40,7 +40,9 @@ bool router_entry_decode(MDB_val value, router_entry_t *ret);
 /* The bit of a method, METHOD_OTHER for one without. */
 uint16_t method_bit(weir_str_t method);
 
-/* Host of a request or of a route: what is before the port, and the port (0: none). */
+/* Host of a request or of a route: what is before the port, and the port. A number
+ * that is no port is PORT_ODD: then only hosts without a port fit. */
+enum { PORT_NONE = -1, PORT_ODD = -2 };
 void split_host(weir_str_t host, weir_str_t *ret_name, int *ret_port);
 
 /* Every entry of a route, with its key. */
