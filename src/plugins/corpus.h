@@ -1,0 +1,258 @@
+/* corpus.h -- recorded exchanges (corpus plugins/) played over the fake request.
+ *
+ * Plays the cases whose plugins are all in this build, as far as plugins decide: a
+ * route by its path, the instance that wins, access, and what was then to be
+ * answered or sent. Bodies that the server fills in, or that follow Accept, are the
+ * proxy's. Skipped when the recordings are not there. */
+#ifndef WEIR_PLUGINS_CORPUS_H
+#define WEIR_PLUGINS_CORPUS_H
+
+#include "plugins/fixture.h"
+
+typedef struct corpus {
+    const weir_json_t *config;
+    const weir_json_t *route;
+    size_t path_len; /* of the route's path that matched */
+    const char *id;  /* of the case */
+    unsigned played, different;
+} corpus_t;
+
+static inline weir_str_t corpus_text(const weir_json_t *object, const char *name)
+{
+    return weir_json_get_string(object, name, WEIR_STR(""));
+}
+
+static inline void corpus_differs(corpus_t *corpus, const char *what, weir_str_t found)
+{
+    print_error("%s: %s: %.*s\n", corpus->id, what, WEIR_STR_ARG(found));
+    corpus->different++;
+}
+
+static inline void corpus_match(corpus_t *corpus, weir_str_t target)
+{
+    corpus->route = NULL;
+    corpus->path_len = 0;
+    const weir_json_t *route = weir_json_first(weir_json_get(corpus->config, "routes"));
+    for (; route != NULL; route = weir_json_next(route)) {
+        weir_str_t path = weir_json_string(weir_json_first(weir_json_get(route, "paths")));
+        if (weir_str_starts(target, path) && path.len > corpus->path_len) {
+            corpus->route = route;
+            corpus->path_len = path.len;
+        }
+    }
+}
+
+/* How specific an instance is; 0: it is not for this request (spec 1.3). */
+static inline int corpus_rank(const corpus_t *corpus, const weir_json_t *plugin, weir_str_t who)
+{
+    static const int rank[8] = { 1, 3, 2, 5, 4, 7, 6, 8 }; /* consumer 4, route 1, service 2 */
+    unsigned scope = 0;
+    const char *names[] = { "route", "service", "consumer" };
+    weir_str_t ids[] = { corpus_text(corpus->route, "id"), corpus_text(corpus->route, "service"),
+                         who };
+    for (unsigned i = 0; i < 3; i++) {
+        if (weir_json_is_null(weir_json_get(plugin, names[i])))
+            continue;
+        if (!weir_str_equal(corpus_text(plugin, names[i]), ids[i]))
+            return 0;
+        scope |= 1u << i;
+    }
+    return weir_json_get_boolean(plugin, "enabled", true) ? rank[scope] : 0;
+}
+
+static inline const weir_json_t *corpus_instance(const corpus_t *corpus, weir_str_t name,
+                                                 weir_str_t consumer)
+{
+    const weir_json_t *best = NULL;
+    const weir_json_t *plugin = weir_json_first(weir_json_get(corpus->config, "plugins"));
+    for (int most = 0; plugin != NULL; plugin = weir_json_next(plugin)) {
+        int rank = weir_str_equal(corpus_text(plugin, "name"), name)
+                       ? corpus_rank(corpus, plugin, consumer)
+                       : 0;
+        if (rank > most) {
+            best = plugin;
+            most = rank;
+        }
+    }
+    return best;
+}
+
+/* All plugins of the build by priority; an answer or a fault ends it. */
+static inline void corpus_access(const corpus_t *corpus, weir_request_t *request)
+{
+    static const char *const by_priority[] = { "key-auth", "request-termination" };
+    for (size_t i = 0; i < WEIR_COUNT(by_priority) && !request->answered; i++) {
+        const weir_json_t *plugin =
+            corpus_instance(corpus, weir_str(by_priority[i]), weir_str(request->consumer));
+        if (plugin == NULL)
+            continue;
+        WEIR_AUTO(buffer) weir_buffer_t config;
+        weir_buffer_init(&config, 1 << 16);
+        weir_json_print(weir_json_get(plugin, "config"), &config);
+        weir_buffer_byte(&config, '\0');
+        weir_phase_result_t result = fixture_run(request, by_priority[i], config.data);
+        assert_int_not_equal(result, WEIR_PHASE_AGAIN);
+        if (result == WEIR_PHASE_ERROR)
+            weir_request_fail(request, 500, WEIR_STR("An unexpected error occurred"));
+        else
+            assert_int_equal(result == WEIR_PHASE_ANSWER, request->answered);
+    }
+}
+
+static inline void corpus_check_answer(corpus_t *corpus, weir_request_t *request,
+                                       const weir_json_t *reply)
+{
+    const weir_json_t *headers = weir_json_get(reply, "headers");
+    const weir_json_t *body = weir_json_get(reply, "body");
+    int status = (int)weir_json_get_number(reply, "status", 0);
+    if (request->status != (status == 0 ? 408 : status)) /* 408 is no answer at all */
+        corpus_differs(corpus, "status", request->answer);
+    if (!weir_str_equal(request->challenge,
+                        weir_json_get_string(headers, "WWW-Authenticate", FIXTURE_ABSENT)))
+        corpus_differs(corpus, "WWW-Authenticate", request->challenge);
+    if (request->failed) {
+        if (weir_json_kind(body) == WEIR_JSON_OBJECT &&
+            !weir_str_equal(corpus_text(body, "message"), request->answer))
+            corpus_differs(corpus, "message", request->answer);
+        return;
+    }
+    weir_str_t type = weir_json_get_string(headers, "Content-Type", FIXTURE_ABSENT);
+    if (request->answer.data == NULL) {
+        if (weir_str_is(type, "application/json; charset=utf-8"))
+            corpus_differs(corpus, "no body", type);
+        return;
+    }
+    if (!weir_str_equal(type, request->content_type))
+        corpus_differs(corpus, "content type", request->content_type);
+    weir_json_t *json = NULL;
+    bool head = weir_str_is(request->method, "HEAD") || status == 204;
+    if (weir_json_kind(body) == WEIR_JSON_OBJECT) {
+        if (weir_json_parse(request->answer, &json, NULL) != WEIR_OK ||
+            !weir_json_equal(json, body))
+            corpus_differs(corpus, "body", request->answer);
+        weir_json_free(json);
+    } else if (!head && !weir_str_equal(weir_json_string(body), request->answer)) {
+        corpus_differs(corpus, "body", request->answer);
+    }
+    char len[24];
+    snprintf(len, sizeof(len), "%zu", request->answer.len);
+    if (!weir_str_is(corpus_text(headers, "Content-Length"), len))
+        corpus_differs(corpus, "Content-Length", weir_str(len));
+}
+
+static inline void corpus_check_headers(corpus_t *corpus, weir_request_t *request,
+                                        const weir_json_t *upstream)
+{
+    const weir_json_t *header = weir_json_first(weir_json_get(upstream, "headers"));
+    for (; header != NULL; header = weir_json_next(header)) {
+        bool several = weir_json_kind(header) == WEIR_JSON_ARRAY;
+        const weir_json_t *value = several ? weir_json_first(header) : header;
+        for (size_t i = 0; value != NULL; i++) {
+            weir_str_t found = fixture_sent(request, weir_json_name(header), i);
+            if (!weir_str_equal(found, weir_json_string(value)))
+                corpus_differs(corpus, weir_json_name(header), found);
+            value = several ? weir_json_next(value) : NULL;
+        }
+    }
+    const weir_json_t *absent = weir_json_first(weir_json_get(upstream, "absent"));
+    for (; absent != NULL; absent = weir_json_next(absent)) {
+        char name[128];
+        snprintf(name, sizeof(name), "%.*s", WEIR_STR_ARG(weir_json_string(absent)));
+        if (fixture_sent(request, name, 0).data != NULL)
+            corpus_differs(corpus, "present", weir_str(name));
+    }
+}
+
+static inline void corpus_check_upstream(corpus_t *corpus, weir_request_t *request,
+                                         const weir_json_t *upstream)
+{
+    corpus_check_headers(corpus, request, upstream);
+    weir_str_t path = request->target;
+    path.len -= fixture_query(path).len;
+    char target[1024]; /* without the path that the route takes off */
+    snprintf(target, sizeof(target), "/%.*s%.*s", (int)(path.len - corpus->path_len),
+             path.data + corpus->path_len, WEIR_STR_ARG(request->sent_query));
+    if (!weir_str_is(corpus_text(upstream, "target"), target))
+        corpus_differs(corpus, "target", weir_str(target));
+    const weir_json_t *body = weir_json_get(upstream, "body");
+    weir_json_t *json = NULL;
+    if (weir_json_kind(body) == WEIR_JSON_STRING || request->body.data != NULL) {
+        bool same = weir_str_equal(corpus_text(upstream, "body"), request->sent_body);
+        if (weir_json_kind(body) == WEIR_JSON_OBJECT)
+            same = weir_json_parse(request->sent_body, &json, NULL) == WEIR_OK &&
+                   weir_json_equal(json, body);
+        if (!same)
+            corpus_differs(corpus, "body", request->sent_body);
+        weir_json_free(json);
+    }
+}
+
+static inline void corpus_step(corpus_t *corpus, const weir_json_t *step)
+{
+    const weir_json_t *asked = weir_json_get(step, "request");
+    const weir_json_t *reply = weir_json_get(step, "reply");
+    char method[16], target[1024];
+    snprintf(method, sizeof(method), "%.*s", WEIR_STR_ARG(corpus_text(asked, "method")));
+    snprintf(target, sizeof(target), "%.*s", WEIR_STR_ARG(corpus_text(asked, "target")));
+    corpus_match(corpus, weir_str(target));
+    if (corpus->route == NULL || strcmp(method, "TRACE") == 0)
+        return; /* the proxy's own answers */
+    weir_request_t request;
+    fixture_init(&request, method, target);
+    request.world = corpus->config;
+    const weir_json_t *header = weir_json_first(weir_json_get(asked, "headers"));
+    for (; header != NULL; header = weir_json_next(header)) {
+        const weir_json_t *name = weir_json_first(header);
+        fixture_header(&request, weir_json_string(name), weir_json_string(weir_json_next(name)));
+    }
+    fixture_body(&request, weir_json_get_string(asked, "body", FIXTURE_ABSENT));
+    corpus_access(corpus, &request);
+    const weir_json_t *upstream = weir_json_get(reply, "upstream");
+    corpus->played++;
+    if (weir_json_is_null(upstream) != request.answered)
+        corpus_differs(corpus, request.answered ? "answered" : "proxied", request.answer);
+    else if (request.answered)
+        corpus_check_answer(corpus, &request, reply);
+    else
+        corpus_check_upstream(corpus, &request, upstream);
+    fixture_release(&request);
+}
+
+static inline bool corpus_is_ours(const weir_json_t *config)
+{
+    const weir_json_t *plugin = weir_json_first(weir_json_get(config, "plugins"));
+    for (; plugin != NULL; plugin = weir_json_next(plugin))
+        if (weir_plugin(corpus_text(plugin, "name")) == NULL)
+            return false;
+    return true;
+}
+
+/* Plays a file; the number of steps that differ. */
+static inline unsigned corpus_play(const char *name, unsigned *ret_played)
+{
+    const char *folder = getenv("WEIR_CORPUS");
+    char path[1024];
+    snprintf(path, sizeof(path), "%s/plugins/%s.jsonl", folder != NULL ? folder : ".", name);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        skip();
+    char *line = malloc(FIXTURE_LINE_BYTES_MAX);
+    assert_non_null(line);
+    corpus_t corpus = { 0 };
+    while (fgets(line, FIXTURE_LINE_BYTES_MAX, file) != NULL) {
+        weir_json_t *exchange = NULL;
+        assert_int_equal(weir_json_parse(weir_str(line), &exchange, NULL), WEIR_OK);
+        corpus.config = weir_json_get(exchange, "config");
+        corpus.id = corpus_text(exchange, "id").data;
+        const weir_json_t *step = weir_json_first(weir_json_get(exchange, "steps"));
+        for (; step != NULL && corpus_is_ours(corpus.config); step = weir_json_next(step))
+            corpus_step(&corpus, step);
+        weir_json_free(exchange);
+    }
+    free(line);
+    fclose(file);
+    *ret_played = corpus.played;
+    return corpus.different;
+}
+
+#endif
