@@ -50,6 +50,20 @@ typedef struct stored {
     weir_json_t *entity; /* ours */
 } stored_t;
 
+/* Want of memory looks like no text, or like damaged text: the difference
+ * between a shortage and a broken database is worth an allocation. */
+static int parse_stored(weir_str_t document, weir_json_t **ret, weir_error_t *err)
+{
+    enum { PROBE_BYTES = 4096 };
+    if (document.data != NULL && weir_json_parse(document, ret, err) == WEIR_OK)
+        return WEIR_OK;
+    void *probe = document.data != NULL ? weir_malloc(PROBE_BYTES) : NULL;
+    if (probe == NULL)
+        return weir_error_memory(err);
+    weir_free(probe);
+    return weir_error_set(err, WEIR_CORRUPT, NULL, "database: a stored document is damaged");
+}
+
 static int read_stored(group_t *g, weir_entity_type_t type, const weir_uuid_t *id, stored_t *ret,
                        weir_error_t *err)
 {
@@ -67,12 +81,7 @@ static int read_stored(group_t *g, weir_entity_type_t type, const weir_uuid_t *i
         const void *content = sqlite3_column_blob(row, 2);
         if (content != NULL && sqlite3_column_bytes(row, 2) == sizeof(ret->content))
             memcpy(ret->content, content, sizeof(ret->content));
-        weir_str_t document = weir_sqlite_column_str(row, 3);
-        /* No text where some was stored is what a failed allocation looks like. */
-        rc = document.data != NULL ? weir_json_parse(document, &ret->entity, err)
-                                   : weir_error_memory(err);
-        if (rc == WEIR_INVALID) /* cJSON says so for want of memory too */
-            rc = weir_error_within(err, WEIR_CORRUPT, "a stored document is damaged");
+        rc = parse_stored(weir_sqlite_column_str(row, 3), &ret->entity, err);
     }
     sqlite3_reset(row);
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;

@@ -102,6 +102,17 @@ int weir_sqlite_error(connection_t *connection, weir_error_t *err)
     return weir_error_set(err, weir, NULL, "database: %s", sqlite3_errmsg(connection->db));
 }
 
+/* What ends a transaction must not be prepared when memory is short. */
+static int prepare_endings(connection_t *connection, weir_error_t *err)
+{
+    static const statement_t endings[] = { S_COMMIT, S_ROLLBACK, S_ROLLBACK_TO, S_RELEASE };
+    sqlite3_stmt *unused = NULL;
+    int rc = WEIR_OK;
+    for (size_t i = 0; rc == WEIR_OK && i < WEIR_COUNT(endings); i++)
+        rc = weir_sqlite_select(connection, endings[i], &unused, err, "");
+    return rc;
+}
+
 int weir_sqlite_connect(const char *path, bool writer, connection_t *ret, weir_error_t *err)
 {
     *ret = (connection_t){ 0 };
@@ -115,12 +126,12 @@ int weir_sqlite_connect(const char *path, bool writer, connection_t *ret, weir_e
     }
     sqlite3_busy_timeout(ret->db, BUSY_TIMEOUT_MS);
     const char *pragmas = writer ? PRAGMAS_WRITER : PRAGMAS_READER;
-    if (sqlite3_exec(ret->db, pragmas, NULL, NULL, NULL) != SQLITE_OK) {
-        int rc = weir_sqlite_error(ret, err);
+    int rc = sqlite3_exec(ret->db, pragmas, NULL, NULL, NULL) == SQLITE_OK
+                 ? prepare_endings(ret, err)
+                 : weir_sqlite_error(ret, err);
+    if (rc != WEIR_OK)
         weir_sqlite_disconnect(ret);
-        return rc;
-    }
-    return WEIR_OK;
+    return rc;
 }
 
 void weir_sqlite_disconnect(connection_t *connection)
@@ -256,10 +267,20 @@ int weir_sqlite_reader_take(store_t *store, connection_t **ret, weir_error_t *er
     return WEIR_OK;
 }
 
+/* One that is stuck in a transaction would show an old version for ever. */
 void weir_sqlite_reader_give(store_t *store, connection_t *connection)
 {
+    bool stuck = !sqlite3_get_autocommit(connection->db) &&
+                 weir_sqlite_run(connection, S_ROLLBACK, NULL, "") != WEIR_OK;
+    if (stuck) {
+        weir_sqlite_disconnect(connection);
+        weir_free(connection);
+    }
     pthread_mutex_lock(&store->readers_lock);
-    store->idle[store->idle_count++] = connection;
+    if (stuck)
+        store->readers_count--;
+    else
+        store->idle[store->idle_count++] = connection;
     pthread_cond_signal(&store->readers_free);
     pthread_mutex_unlock(&store->readers_lock);
 }

@@ -218,23 +218,51 @@ static int finish(group_t *g, weir_error_t *err)
     return rc;
 }
 
+static int try_group(group_t *g, pending_t *first, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    if (!sqlite3_get_autocommit(g->db->db)) /* a rollback failed: now it must not */
+        rc = weir_sqlite_run(g->db, S_ROLLBACK, err, "");
+    if (rc == WEIR_OK)
+        rc = weir_sqlite_run(g->db, S_BEGIN, err, "");
+    if (rc == WEIR_OK)
+        rc = follow_others(g, err);
+    for (pending_t *p = first; rc == WEIR_OK && p != NULL; p = p->next)
+        rc = run_one(g, p, err);
+    if (rc == WEIR_OK)
+        rc = finish(g, err);
+    if (rc != WEIR_OK && !sqlite3_get_autocommit(g->db->db))
+        weir_sqlite_run(g->db, S_ROLLBACK, NULL, "");
+    return rc;
+}
+
+/* The log of pages holds old ones beside new ones: copying the new ones into
+ * the file and cutting the log can make the room that was missing. */
+static bool make_room(store_t *store)
+{
+    return sqlite3_wal_checkpoint_v2(store->writer.db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
+                                     NULL) == SQLITE_OK;
+}
+
 static void run_group(store_t *store, pending_t *first)
 {
-    group_t g = { .store = store, .db = &store->writer, .now_ms = weir_clock_ms() };
+    int rc = WEIR_FULL;
     weir_error_t err = { 0 };
-    int rc = weir_sqlite_run(g.db, S_BEGIN, &err, "");
-    if (rc == WEIR_OK)
-        rc = follow_others(&g, &err);
-    for (pending_t *p = first; rc == WEIR_OK && p != NULL; p = p->next)
-        rc = run_one(&g, p, &err);
-    if (rc == WEIR_OK)
-        rc = finish(&g, &err);
+    group_t g;
+    for (int attempt = 0; attempt < 2 && rc == WEIR_FULL; attempt++) {
+        if (attempt > 0 && !make_room(store))
+            break;
+        g = (group_t){ .store = store, .db = &store->writer, .now_ms = weir_clock_ms() };
+        for (pending_t *p = first; p != NULL; p = p->next) {
+            *p->result = (weir_store_result_t){ 0 };
+            p->code = WEIR_OK;
+        }
+        rc = try_group(&g, first, &err);
+    }
     if (rc == WEIR_OK) {
         weir_sqlite_publish(store, &g.state);
         return;
     }
-    if (!sqlite3_get_autocommit(g.db->db))
-        weir_sqlite_run(g.db, S_ROLLBACK, NULL, "");
     for (pending_t *p = first; p != NULL; p = p->next) {
         *p->result = (weir_store_result_t){ .version = store->state.version };
         p->code = rc;
