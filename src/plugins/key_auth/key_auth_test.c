@@ -121,6 +121,7 @@ static void a_body_has_keys_in_three_forms(void **state)
         { IN_BODY, .type = FORM, .body = "x=1&apikey=k" },
         { IN_BODY, .type = FORM "; charset=utf-8", .body = "%61pikey=%6b" },
         { IN_BODY, .type = FORM, .body = "apikey", .refusal = NO_KEY },
+        { IN_BODY, "/?apikey", .type = FORM, .body = "apikey=k" }, /* a flag hides no key */
         { IN_BODY, .type = FORM, .body = "apikey=k&apikey", .refusal = SEVERAL },
         { IN_BODY, .type = FORM, .body = "apikey=%4", .refusal = "Unauthorized" },
         { IN_BODY, .type = FORM, .body = "apikey[]=k", .refusal = NO_KEY },
@@ -208,6 +209,7 @@ static void a_preflight_passes_untouched_if_it_may(void **state)
     assert_int_equal(fixture_run(&request, "key-auth", "{}"), WEIR_PHASE_NEXT);
     assert_true(request.by_credential);
     fixture_release(&request);
+    check(&(row_t){ "{\"run_on_preflight\":false}", .refusal = NO_KEY }); /* a POST is none */
 }
 
 static void anonymous_is_for_who_is_not_known_yet(void **state)
