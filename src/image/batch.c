@@ -10,6 +10,7 @@
  * The state, with the version, is written last: workers key their caches by the
  * version of a record, and a record by the number of its commit. */
 #include "image/batch.h"
+#include "image/router.h"
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -73,7 +74,10 @@ static bool is_good(weir_batch_t *batch, const entity_key_t *key)
 {
     MDB_val k = val_key(key);
     MDB_val value;
-    return mdb_get(batch->txn, batch->image->dbi[DB_RECORDS], &k, &value) == 0;
+    int code = mdb_get(batch->txn, batch->image->dbi[DB_RECORDS], &k, &value);
+    if (code != 0 && code != MDB_NOTFOUND)
+        batch->code = code; /* no answer: the commit will fail, not the entity */
+    return code == 0;
 }
 
 /* A copy of the record: what LMDB hands out in a write transaction does not
@@ -210,8 +214,8 @@ static int judge(weir_batch_t *batch, const weir_schema_t *schema, const entity_
     }
     WEIR_AUTO(buffer) weir_buffer_t record;
     weir_buffer_init(&record, RECORD_BYTES_MAX);
-    rc = compile_record(&batch->image->options, schema->type, entity, batch->state.commits, &record,
-                        &why);
+    rc = compile_record(&batch->image->options, schema->type, entity,
+                        batch->state.generation + batch->state.commits, &record, &why);
     if (rc == WEIR_NO_MEMORY)
         return weir_error_memory(err);
     if (rc != WEIR_OK)
@@ -223,12 +227,11 @@ static int judge(weir_batch_t *batch, const weir_schema_t *schema, const entity_
     return rc == WEIR_OK ? set_record(batch, key, weir_buffer_str(&record), err) : rc;
 }
 
-/* -- put
- * ------------------------------------------------------------------------------------------------
+/* -- put -----------------------------------------------------------------------------------------
  */
 
 /* Key of a row whose type, or whose id, is unknown here. */
-static entity_key_t odd_key(weir_entity_type_t type, weir_str_t type_name, const weir_json_t *row)
+entity_key_t odd_key(weir_entity_type_t type, weir_str_t type_name, const weir_json_t *row)
 {
     static const weir_uuid_t space = { { 0x51, 0x0b, 0x5e, 0x11, 0x9d, 0x4a, 0x4c, 0x7e, 0x8b, 0x02,
                                          0x43, 0xfa, 0x68, 0x11, 0x0c, 0x3d } };
@@ -329,11 +332,10 @@ int weir_batch_put(weir_batch_t *batch, weir_str_t type, const weir_json_t *row,
     return judge(batch, schema, &key, entity, false, err);
 }
 
-/* -- delete
- * ------------------------------------------------------------------------------------------------
+/* -- delete --------------------------------------------------------------------------------------
  */
 
-static int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
+int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
 {
     MDB_val k = val_key(key);
     int code = mdb_del(batch->txn, batch->image->dbi[DB_DOCUMENTS], &k, NULL);
@@ -362,8 +364,7 @@ int weir_batch_delete(weir_batch_t *batch, weir_str_t type, const weir_json_t *k
     return remove_entity(batch, &key, err);
 }
 
-/* -- commit
- * ---------------------------------------------------------------------------------------------------
+/* -- commit --------------------------------------------------------------------------------------
  */
 
 static int read_document(weir_batch_t *batch, const entity_key_t *key, weir_json_t **ret,
@@ -460,6 +461,10 @@ int weir_batch_commit(weir_batch_t *batch, int64_t now_ms, weir_error_t *err)
     int rc = batch->full ? remove_unseen(batch, err) : WEIR_OK;
     if (rc == WEIR_OK)
         rc = judge_pending(batch, err);
+    if (rc == WEIR_OK)
+        rc = rank_classes(&batch->writer, err);
+    if (rc == WEIR_OK && batch->code != 0)
+        rc = lmdb_error(batch->code, err, "records");
     if (rc == WEIR_OK) {
         batch->state.version = batch->version;
         batch->state.complete |= batch->full;
@@ -468,110 +473,4 @@ int weir_batch_commit(weir_batch_t *batch, int64_t now_ms, weir_error_t *err)
     }
     weir_batch_abort(batch);
     return rc;
-}
-
-int weir_image_grow(weir_image_t *image, weir_error_t *err)
-{
-    int code = mdb_env_set_mapsize(image->env, image->map_bytes * 2);
-    if (code != 0)
-        return lmdb_error(code, err, "grow");
-    image->map_bytes *= 2;
-    return WEIR_OK;
-}
-
-/* -- upkeep
- * ------------------------------------------------------------------------------------------------------
- */
-
-static int drop_derived(weir_batch_t *batch, weir_error_t *err)
-{
-    static const database_t derived[] = { DB_RECORDS, DB_ROUTER,     DB_NAMES,      DB_PLANS,
-                                          DB_LINKS,   DB_DEPENDENTS, DB_QUARANTINE, DB_EXPIRY };
-    for (size_t i = 0; i < WEIR_COUNT(derived); i++) {
-        int code = mdb_drop(batch->txn, batch->image->dbi[derived[i]], 0);
-        if (code != 0)
-            return lmdb_error(code, err, "drop");
-    }
-    state_t *state = &batch->state;
-    memset(state->class_entries, 0, sizeof(state->class_entries));
-    memset(state->scope_plugins, 0, sizeof(state->scope_plugins));
-    state->quarantined = 0;
-    state->format_records = FORMAT_RECORDS;
-    state->documented_order = batch->image->options.documented_order;
-    return WEIR_OK;
-}
-
-int weir_image_recompile(weir_image_t *image, weir_error_t *err)
-{
-    weir_batch_t *batch = NULL;
-    int rc = weir_batch_begin(image, false, 0, &batch, err);
-    if (rc != WEIR_OK)
-        return rc;
-    batch->version = batch->state.version;
-    rc = drop_derived(batch, err);
-    MDB_cursor *cursor = NULL;
-    int code = mdb_cursor_open(batch->txn, image->dbi[DB_DOCUMENTS], &cursor);
-    if (rc == WEIR_OK && code != 0)
-        rc = lmdb_error(code, err, "documents");
-    MDB_val key;
-    MDB_val value;
-    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT_NODUP) == 0) {
-        entity_key_t k;
-        if (key.mv_size != ID_BYTES)
-            continue;
-        memcpy(k.bytes, key.mv_data, ID_BYTES);
-        rc = pending_add(batch, &k, err);
-    }
-    if (cursor != NULL)
-        mdb_cursor_close(cursor);
-    if (rc != WEIR_OK) {
-        weir_batch_abort(batch);
-        return rc;
-    }
-    return weir_batch_commit(batch, batch->state.committed_ms, err);
-}
-
-int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
-                      weir_error_t *err)
-{
-    enum { EXPIRE_MAX = 1000 };
-    *ret_count = 0;
-    *ret_next_ms = 0;
-    weir_batch_t *batch = NULL;
-    int rc = weir_batch_begin(image, false, 0, &batch, err);
-    if (rc != WEIR_OK)
-        return rc;
-    batch->version = batch->state.version;
-    for (; rc == WEIR_OK && *ret_count < EXPIRE_MAX; ++*ret_count) {
-        MDB_cursor *cursor = NULL;
-        MDB_val key;
-        MDB_val value;
-        int code = mdb_cursor_open(batch->txn, image->dbi[DB_EXPIRY], &cursor);
-        if (code == 0)
-            code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-        uint8_t bytes[8 + ID_BYTES] = { 0 };
-        if (code == 0 && key.mv_size == sizeof(bytes))
-            memcpy(bytes, key.mv_data, sizeof(bytes));
-        if (cursor != NULL)
-            mdb_cursor_close(cursor);
-        if (code != 0) {
-            rc = code == MDB_NOTFOUND ? WEIR_OK : lmdb_error(code, err, "expiry");
-            break;
-        }
-        uint64_t expires_s = 0;
-        for (size_t i = 0; i < 8; i++)
-            expires_s = expires_s << 8 | bytes[i];
-        if ((int64_t)expires_s * 1000 > now_ms) {
-            *ret_next_ms = (int64_t)expires_s * 1000;
-            break;
-        }
-        entity_key_t entity;
-        memcpy(entity.bytes, bytes + 8, ID_BYTES);
-        rc = remove_entity(batch, &entity, err);
-    }
-    if (rc != WEIR_OK || *ret_count == 0) {
-        weir_batch_abort(batch);
-        return rc;
-    }
-    return weir_batch_commit(batch, batch->state.committed_ms, err);
 }

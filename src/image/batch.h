@@ -25,6 +25,7 @@ struct weir_batch {
     state_t state;
     writer_t writer;
     bool full;
+    int code; /* of LMDB: what a question about a record failed with; 0 is fine */
     uint64_t version;
     /* Keys to be looked at (again) at commit: what waits for something that it
      * refers to, or lost it. */
@@ -34,7 +35,14 @@ struct weir_batch {
     size_t seen_count, seen_capacity;
 };
 
+/* batch.c: the entity as if it had never been; unknown ones are nothing to do. */
+int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
+
+/* Key of a row whose type, or whose id, is unknown here. */
+entity_key_t odd_key(weir_entity_type_t type, weir_str_t type_name, const weir_json_t *row);
+
 /* quarantine.c */
+bool view_quarantined(weir_str_t value, weir_quarantined_t *ret);
 int quarantine_put(weir_batch_t *batch, const entity_key_t *key, weir_str_t type,
                    const weir_json_t *row, const char *field, const char *reason, bool serving,
                    weir_error_t *err);
@@ -51,7 +59,7 @@ int links_store(weir_batch_t *batch, const entity_key_t *key, const links_t *lin
 /* Adds everybody who refers to `key` to the pending ones. */
 int links_wake(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 
-/* seen.c */
+/* links.c */
 int seen_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 bool seen_has(const weir_batch_t *batch, const entity_key_t *key);
 

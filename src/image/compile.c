@@ -24,13 +24,29 @@ static unsigned protocol_bit(weir_str_t name)
     return 0;
 }
 
+static unsigned protocols_of(const weir_json_t *entity)
+{
+    unsigned protocols = 0;
+    for (const weir_json_t *p = weir_json_first(weir_json_get(entity, "protocols")); p != NULL;
+         p = weir_json_next(p))
+        protocols |= protocol_bit(weir_json_string(p));
+    return protocols;
+}
+
+static bool serves_http(const weir_json_t *entity)
+{
+    return weir_json_is_null(weir_json_get(entity, "protocols")) ||
+           (protocols_of(entity) &
+            (WEIR_PROTOCOL_HTTP | WEIR_PROTOCOL_HTTPS | WEIR_PROTOCOL_GRPC | WEIR_PROTOCOL_GRPCS));
+}
+
 static void put_strings(weir_buffer_t *out, const weir_json_t *list)
 {
     for (const weir_json_t *item = weir_json_first(list); item != NULL; item = weir_json_next(item))
         put_str(out, weir_json_string(item));
 }
 
-enum { LIST_MAX = 60000, HOST_BYTES_MAX = 253 };
+enum { LIST_MAX = 60000 };
 
 static int check_lists(const weir_json_t *entity, weir_error_t *err)
 {
@@ -43,6 +59,15 @@ static int check_lists(const weir_json_t *entity, weir_error_t *err)
         if (weir_json_string(host).len > HOST_BYTES_MAX)
             return weir_error_set(err, WEIR_INVALID, "hosts", "longer than %d bytes",
                                   HOST_BYTES_MAX);
+    for (const weir_json_t *h = weir_json_first(weir_json_get(entity, "headers")); h != NULL;
+         h = weir_json_next(h)) {
+        if (weir_json_count(h) > LIST_MAX)
+            return weir_error_set(err, WEIR_INVALID, "headers", "more than %d values", LIST_MAX);
+        for (const weir_json_t *v = weir_json_first(h); v != NULL; v = weir_json_next(v))
+            if (weir_json_string(v).len > HEADER_VALUE_BYTES_MAX)
+                return weir_error_set(err, WEIR_INVALID, "headers", "a value longer than %d bytes",
+                                      HEADER_VALUE_BYTES_MAX);
+    }
     return WEIR_OK;
 }
 
@@ -59,11 +84,7 @@ static int compile_route(const weir_json_t *entity, weir_buffer_t *out, weir_err
                           (weir_json_get_boolean(entity, "request_buffering", true) ? 4 : 0) |
                           (weir_json_get_boolean(entity, "response_buffering", true) ? 8 : 0) |
                           (weir_json_is_null(hosts) ? 0 : 16)));
-    unsigned protocols = 0;
-    for (const weir_json_t *p = weir_json_first(weir_json_get(entity, "protocols")); p != NULL;
-         p = weir_json_next(p))
-        protocols |= protocol_bit(weir_json_string(p));
-    put_u8(out, (uint8_t)protocols);
+    put_u8(out, (uint8_t)protocols_of(entity));
     put_u16(out, (uint16_t)weir_json_get_number(entity, "https_redirect_status_code", 426));
     put_u64(out, (uint64_t)(int64_t)weir_json_get_number(entity, "regex_priority", 0));
     unsigned weight = 0;
@@ -138,7 +159,8 @@ static int compile_plugin(const weir_image_options_t *options, const weir_json_t
         return weir_error_set(err, WEIR_INVALID, "name", "plugin '%.*s' is not in this build",
                               WEIR_STR_ARG(name));
     static const char *const scopes[] = { "route", "service", "consumer" };
-    put_u8(out, weir_json_get_boolean(entity, "enabled", true));
+    /* One of another subsystem alone does not run here (plugins 1.3). */
+    put_u8(out, weir_json_get_boolean(entity, "enabled", true) && serves_http(entity));
     put_u32(out, (uint32_t)schema->priority);
     for (size_t i = 0; i < WEIR_COUNT(scopes); i++) {
         weir_uuid_t id = reference(entity, scopes[i]);

@@ -1,6 +1,8 @@
 /* image.c -- opening the environment, its state, growth and upkeep. */
 #include "image/internal.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +11,8 @@
 #include <unistd.h>
 
 static const char *const database_names[DATABASES] = {
-    "state", "documents", "records",    "router",     "names",
-    "plans", "links",     "dependents", "quarantine", "expiry",
+    "state", "documents", "records", "router",     "buckets",    "ranks",
+    "names", "plans",     "links",   "dependents", "quarantine", "expiry",
 };
 
 int lmdb_error(int code, weir_error_t *err, const char *what)
@@ -27,7 +29,9 @@ int lmdb_error(int code, weir_error_t *err, const char *what)
         weir = WEIR_CORRUPT;
     else if (code == MDB_VERSION_MISMATCH)
         weir = WEIR_UNSUPPORTED;
-    return weir_error_set(err, weir, NULL, "image: %s: %s", what, mdb_strerror(code));
+    /* "map": weir_image_grow() helps; any other WEIR_FULL is the disk's. */
+    return weir_error_set(err, weir, code == MDB_MAP_FULL ? "map" : NULL, "image: %s: %s", what,
+                          mdb_strerror(code));
 }
 
 int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATABASES],
@@ -35,7 +39,9 @@ int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATAB
 {
     (void)env;
     for (size_t i = 0; i < DATABASES; i++) {
-        unsigned own = i == DB_ROUTER ? MDB_DUPSORT | MDB_DUPFIXED : 0;
+        unsigned own = i == DB_ROUTER || i == DB_BUCKETS ? MDB_DUPSORT | MDB_DUPFIXED
+                       : i == DB_NAMES                   ? MDB_DUPSORT
+                                                         : 0;
         int code = mdb_dbi_open(txn, database_names[i], flags | own, &dbi[i]);
         if (code != 0)
             return lmdb_error(code, err, database_names[i]);
@@ -63,6 +69,7 @@ static int load_state(weir_image_t *image, MDB_txn *txn, state_t *ret, weir_erro
     if (code == MDB_NOTFOUND) {
         *ret = (state_t){ .format_documents = FORMAT_DOCUMENTS,
                           .format_records = FORMAT_RECORDS,
+                          .generation = (uint64_t)weir_clock_ms() << 20,
                           .documented_order = image->options.documented_order };
         value = val(ret, sizeof(*ret));
         code = mdb_put(txn, image->dbi[DB_STATE], &key, &value, 0);
@@ -73,9 +80,9 @@ static int load_state(weir_image_t *image, MDB_txn *txn, state_t *ret, weir_erro
     uint32_t format = 0;
     if (value.mv_size >= sizeof(format))
         memcpy(&format, value.mv_data, sizeof(format));
-    if (format > FORMAT_DOCUMENTS)
+    if (format != FORMAT_DOCUMENTS)
         return weir_error_set(err, WEIR_UNSUPPORTED, NULL,
-                              "the image has format %u, this version reads up to %d", format,
+                              "the image has format %u, this version reads format %d", format,
                               FORMAT_DOCUMENTS);
     if (value.mv_size != sizeof(*ret))
         return weir_error_set(err, WEIR_CORRUPT, NULL, "the image's state has %zu bytes, not %zu",
@@ -97,8 +104,8 @@ static int open_environment(weir_image_t *image, weir_error_t *err)
         code = mdb_env_set_maxreaders(image->env, image->options.readers_max);
     if (code == 0)
         code = mdb_env_set_mapsize(image->env, image->map_bytes);
-    /* No MDB_WRITEMAP: on a full disk it ends in SIGBUS (engine notes 4). */
-    /* A power loss may cost the last commit, never the order of commits: the control
+    /* No MDB_WRITEMAP: on a full disk it ends in SIGBUS (engine notes 4).
+     * A power loss may cost the last commit, never the order of commits: the control
      * plane sends it again. One flush a commit instead of two. */
     unsigned flags =
         MDB_NOTLS | MDB_NORDAHEAD | (image->options.sync ? MDB_NOMETASYNC : MDB_NOSYNC);
@@ -116,6 +123,7 @@ int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, wei
         return weir_error_memory(err);
     image->options = *options;
     image->map_bytes = options->map_bytes;
+    image->options.path = NULL; /* ours is `path` */
     image->path = weir_strdup(weir_str(options->path));
     int rc = image->path != NULL ? make_directory(options->path, err) : weir_error_memory(err);
     if (rc == WEIR_OK)

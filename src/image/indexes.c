@@ -1,41 +1,7 @@
-/* indexes.c -- what follows from a record: router entries, names, plans, expiry. */
+/* indexes.c -- what follows from a record: names, plans, expiry (routes: entries.c). */
 #include "image/router.h"
 
 #include <openssl/evp.h>
-
-typedef struct route_change {
-    writer_t *w;
-    bool add;
-    int code; /* of LMDB */
-} route_change_t;
-
-static int change_entry(void *context, MDB_val key, const router_entry_t *entry)
-{
-    route_change_t *change = context;
-    uint8_t bytes[ENTRY_BYTES];
-    router_entry_encode(entry, bytes);
-    MDB_val value = val(bytes, sizeof(bytes));
-    MDB_dbi dbi = change->w->dbi[DB_ROUTER];
-    /* The same host or path twice in a route is one entry. */
-    change->code = change->add ? mdb_put(change->w->txn, dbi, &key, &value, MDB_NODUPDATA)
-                               : mdb_del(change->w->txn, dbi, &key, &value);
-    bool already = change->code == (change->add ? MDB_KEYEXIST : MDB_NOTFOUND);
-    if (change->code != 0 && !already)
-        return WEIR_IO;
-    if (!already) {
-        uint64_t *count = &change->w->state->class_entries[((const uint8_t *)key.mv_data)[0]];
-        *count += change->add ? 1 : (uint64_t)-1;
-    }
-    return WEIR_OK;
-}
-
-static int index_route(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
-                       weir_error_t *err)
-{
-    route_change_t change = { w, add, 0 };
-    int rc = router_entries(id, record, w->documented_order, change_entry, &change, err);
-    return rc == WEIR_IO ? lmdb_error(change.code, err, "router") : rc;
-}
 
 size_t name_key(char letter, weir_str_t text, uint8_t out[NAME_KEY_BYTES])
 {
@@ -52,7 +18,9 @@ size_t name_key(char letter, weir_str_t text, uint8_t out[NAME_KEY_BYTES])
     return len + 2;
 }
 
-/* Values of a name begin with the id that has it: a later holder's stays. */
+/* Values begin with the id of who has the name. A control plane keeps names unique,
+ * but within a batch, and with another's control plane, two may have one: then the
+ * smaller id is found, and nobody's departure takes the name from the other. */
 static int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t value, bool add,
                       weir_error_t *err)
 {
@@ -60,21 +28,12 @@ static int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t valu
         return WEIR_OK;
     uint8_t bytes[NAME_KEY_BYTES];
     MDB_val key = val(bytes, name_key(letter, text, bytes));
-    MDB_dbi dbi = w->dbi[DB_NAMES];
-    if (add) {
-        MDB_val data = val(value.data, value.len);
-        int code = mdb_put(w->txn, dbi, &key, &data, 0);
-        return code == 0 ? WEIR_OK : lmdb_error(code, err, "names");
-    }
-    MDB_val held;
-    int code = mdb_get(w->txn, dbi, &key, &held);
-    if (code == MDB_NOTFOUND ||
-        (code == 0 && (held.mv_size < WEIR_UUID_BYTES ||
-                       memcmp(held.mv_data, value.data, WEIR_UUID_BYTES) != 0)))
-        return WEIR_OK;
-    if (code == 0)
-        code = mdb_del(w->txn, dbi, &key, NULL);
-    return code == 0 ? WEIR_OK : lmdb_error(code, err, "names");
+    MDB_val data = val(value.data, value.len);
+    int code = add ? mdb_put(w->txn, w->dbi[DB_NAMES], &key, &data, MDB_NODUPDATA)
+                   : mdb_del(w->txn, w->dbi[DB_NAMES], &key, &data);
+    return code == 0 || code == (add ? MDB_KEYEXIST : MDB_NOTFOUND)
+               ? WEIR_OK
+               : lmdb_error(code, err, "names");
 }
 
 static weir_str_t id_str(const weir_uuid_t *id)
@@ -167,6 +126,36 @@ bool next_planned(record_in_t *list, weir_planned_t *ret, int32_t *ret_priority)
     return !list->bad && ret->plugin.data != NULL;
 }
 
+static void put_planned(weir_buffer_t *out, const weir_uuid_t *id, const plugin_view_t *view)
+{
+    put_uuid(out, id);
+    put_u32(out, (uint32_t)view->priority);
+    put_u64(out, view->version);
+    put_str(out, view->name);
+    put_str(out, view->record);
+}
+
+/* The list `before` without the plugin `id`, then with it, ordered by id. A scope
+ * has each plugin once, so lists are a few entries long. */
+static void change_list(MDB_val before, const weir_uuid_t *id, const plugin_view_t *view, bool add,
+                        weir_buffer_t *out)
+{
+    record_in_t in = { before.mv_data, before.mv_size, false };
+    weir_planned_t planned;
+    int32_t priority = 0;
+    for (const char *start = in.at; next_planned(&in, &planned, &priority); start = in.at) {
+        int order = memcmp(planned.id.bytes, id->bytes, WEIR_UUID_BYTES);
+        if (add && order > 0) {
+            put_planned(out, id, view);
+            add = false;
+        }
+        if (order != 0)
+            weir_buffer_append(out, (weir_str_t){ start, (size_t)(in.at - start) });
+    }
+    if (add)
+        put_planned(out, id, view);
+}
+
 static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
                         weir_error_t *err)
 {
@@ -182,27 +171,13 @@ static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, b
     int code = mdb_get(w->txn, w->dbi[DB_PLANS], &key, &before);
     if (code != 0 && code != MDB_NOTFOUND)
         return lmdb_error(code, err, "plans");
-
-    /* The list without this plugin, then with it: lists are a few entries long,
-     * for a scope has each plugin at most once. */
     WEIR_AUTO(buffer) weir_buffer_t list;
     weir_buffer_init(&list, RECORD_BYTES_MAX);
-    record_in_t in = { before.mv_data, before.mv_size, false };
-    weir_planned_t planned;
-    int32_t priority = 0;
-    for (const char *start = in.at; next_planned(&in, &planned, &priority); start = in.at)
-        if (!weir_uuid_equal(&planned.id, id))
-            weir_buffer_append(&list, (weir_str_t){ start, (size_t)(in.at - start) });
-        else
-            w->state->scope_plugins[scope]--;
-    if (add) {
-        put_uuid(&list, id);
-        put_u32(&list, (uint32_t)view.priority);
-        put_u64(&list, view.version);
-        put_str(&list, view.name);
-        put_str(&list, view.record);
-        w->state->scope_plugins[scope]++;
-    }
+    change_list(before, id, &view, add, &list);
+    w->state->scope_plugins[scope] += add ? 1 : (uint64_t)-1;
+    if (list.failed == WEIR_TOO_LARGE)
+        return weir_error_set(err, WEIR_TOO_LARGE, NULL,
+                              "the plugins of a scope need more than %d bytes", RECORD_BYTES_MAX);
     if (list.failed != WEIR_OK)
         return weir_error_memory(err);
     MDB_val after = val(list.data, list.len);

@@ -7,7 +7,9 @@
  *   documents   id -> JSON as the control plane sent it, completed
  *   records     id -> flat record. Its presence means: this entity is good
  *   router      class | host | 0 | path -> route entries, best first (router.h)
- *   names       letter | key -> what a request names: credentials, consumers, SNIs
+ *   buckets     ... | what tells them apart -> route entries, best first
+ *   ranks       class | ~sort key -> number of route entries
+ *   names       letter | key -> who has it: credentials, consumers, SNIs (DUPSORT)
  *   plans       scope bits | UUIDs -> the plugins of that scope
  *   links       id -> what it refers to
  *   dependents  id referred to | id -> nothing: links, the other way round
@@ -23,12 +25,16 @@
 #include "image/image.h"
 
 #include <lmdb.h>
+#include <sys/types.h>
+#include <time.h>
 
 enum {
-    FORMAT_DOCUMENTS = 1, /* documents and databases: another one cannot be read */
+    FORMAT_DOCUMENTS = 2, /* documents and databases: another one cannot be read */
     FORMAT_RECORDS = 1,   /* records: another one is compiled anew from documents */
     ID_BYTES = 17,
-    KEY_BYTES_MAX = 500, /* LMDB's own limit is 511 */
+    KEY_BYTES_MAX = 500,  /* LMDB's own limit is 511 */
+    HOST_BYTES_MAX = 253, /* of a route's host, port included */
+    HEADER_VALUE_BYTES_MAX = 1024,
     RECORD_BYTES_MAX = 16 * 1024 * 1024,
 };
 
@@ -37,6 +43,8 @@ typedef enum database {
     DB_DOCUMENTS,
     DB_RECORDS,
     DB_ROUTER,
+    DB_BUCKETS,
+    DB_RANKS,
     DB_NAMES,
     DB_PLANS,
     DB_LINKS,
@@ -56,7 +64,12 @@ typedef struct state {
     uint64_t entities, quarantined, commits;
     int64_t committed_ms;
     uint64_t class_entries[CLASSES]; /* router entries of a class: 0 skips it */
+    uint64_t class_best[CLASSES];    /* best sort key of a class */
+    uint64_t routes_with_hosts, routes_with_paths;
     uint64_t scope_plugins[SCOPES];
+    /* Record versions count on from here: no two images of a node share one, so
+     * caches of workers survive that an image is replaced. */
+    uint64_t generation;
     uint32_t complete;
     uint32_t documented_order; /* the priority layout that the router was built with */
     weir_uuid_t workspace;
@@ -72,10 +85,14 @@ struct weir_image {
 };
 
 struct weir_reader {
+    char *path;
+    dev_t device; /* of the file that is open */
+    ino_t inode;
+    time_t looked_s; /* when we last looked whether that is still the one */
     MDB_env *env;
     MDB_dbi dbi[DATABASES];
     MDB_txn *txn; /* reset while outside */
-    MDB_cursor *router;
+    MDB_cursor *router, *buckets;
     bool inside;
     state_t state;               /* as of enter */
     struct regex_cache *regexes; /* regex.c */

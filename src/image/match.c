@@ -6,21 +6,6 @@
  * win any more. */
 #include "image/router.h"
 
-#include <ctype.h>
-
-typedef struct match {
-    weir_reader_t *reader;
-    const weir_match_request_t *request;
-    weir_str_t host; /* without its port */
-    int port;
-    uint16_t method;
-    bool found;
-    router_entry_t best;
-    size_t best_len;
-    bool best_has_path;
-    weir_error_t *err;
-} match_t;
-
 static bool better(const router_entry_t *a, const router_entry_t *b)
 {
     if (a->sort_key != b->sort_key)
@@ -28,181 +13,138 @@ static bool better(const router_entry_t *a, const router_entry_t *b)
     return memcmp(a->tie.bytes, b->tie.bytes, WEIR_UUID_BYTES) > 0;
 }
 
-/* -- conditions that need the record --------------------------------------------------- */
-
-enum { HEADER_VALUES_MAX = 100, HEADER_BYTES_MAX = 8192 };
-
-static bool equal_lowered(weir_str_t configured, weir_str_t value)
-{
-    if (configured.len != value.len)
-        return false;
-    for (size_t i = 0; i < value.len; i++)
-        if (tolower((unsigned char)configured.data[i]) != tolower((unsigned char)value.data[i]))
-            return false;
-    return true;
-}
-
-static weir_str_t lower(weir_str_t text, char *out, size_t bytes)
-{
-    size_t len = text.len < bytes ? text.len : bytes;
-    for (size_t i = 0; i < len; i++)
-        out[i] = (char)tolower((unsigned char)text.data[i]);
-    return (weir_str_t){ out, len };
-}
-
-/* "~*re": the lower-cased pattern in the lower-cased value (routing 1.4). */
-static bool header_regex(match_t *m, const router_entry_t *entry, uint64_t version, unsigned index,
-                         weir_str_t configured, weir_str_t value)
-{
-    char pattern[HEADER_BYTES_MAX];
-    char text[HEADER_BYTES_MAX];
-    size_t len = 0;
-    weir_str_t regex = { configured.data + 2, configured.len - 2 };
-    return regex_matches(m->reader->regexes, &entry->route, version, 0x10000 + index,
-                         lower(regex, pattern, sizeof(pattern)), false,
-                         lower(value, text, sizeof(text)), &len);
-}
-
-static bool headers_hold(match_t *m, const router_entry_t *entry, const route_view_t *view)
-{
-    record_in_t in = view->headers;
-    unsigned index = 0;
-    for (unsigned h = 0; h < view->header_count; h++) {
-        weir_str_t name = get_str(&in);
-        unsigned count = get_u16(&in);
-        bool holds = false;
-        for (unsigned i = 0; i < count; i++, index++) {
-            weir_str_t want = get_str(&in);
-            weir_str_t value;
-            bool regex = want.len > 2 && want.data[0] == '~' && want.data[1] == '*';
-            for (size_t n = 0; !holds && n < HEADER_VALUES_MAX && m->request->header != NULL &&
-                               m->request->header(m->request->context, name, n, &value);
-                 n++)
-                holds = regex ? header_regex(m, entry, view->route.version, index, want, value)
-                              : equal_lowered(want, value);
-        }
-        if (in.bad || !holds)
-            return false;
-    }
-    return true;
-}
-
-static bool sni_holds(match_t *m, const route_view_t *view)
-{
-    if (view->sni_count == 0 || !m->request->https)
-        return true;
-    weir_str_t sni = m->request->sni;
-    if (sni.data == NULL)
-        return false;
-    record_in_t in = view->snis;
-    for (unsigned i = 0; i < view->sni_count; i++) {
-        weir_str_t want = get_str(&in);
-        bool prefix = want.len > 1 && want.data[want.len - 1] == '*';
-        if (!prefix && want.len > 1 && want.data[want.len - 1] == '.')
-            want.len--;
-        if (prefix ? weir_str_starts(sni, (weir_str_t){ want.data, want.len - 1 })
-            : want.len > 1 && want.data[0] == '*'
-                ? weir_str_ends(sni, (weir_str_t){ want.data + 1, want.len - 1 })
-                : weir_str_equal(sni, want))
-            return true;
-    }
-    return false;
-}
-
-static bool method_holds(match_t *m, const route_view_t *view)
-{
-    record_in_t in = view->methods;
-    for (unsigned i = 0; i < view->method_count; i++)
-        if (weir_str_equal(get_str(&in), m->request->method))
-            return true;
-    return view->method_count == 0;
-}
-
-static weir_str_t nth(record_in_t list, unsigned index)
-{
-    weir_str_t text = { NULL, 0 };
-    for (unsigned i = 0; i <= index; i++)
-        text = get_str(&list);
-    return text;
-}
-
-static bool path_holds(match_t *m, const router_entry_t *entry, const route_view_t *view,
-                       size_t *len)
-{
-    if (!(entry->flags & (ENTRY_REGEX | ENTRY_CUT)))
-        return true; /* the key said so */
-    weir_str_t path =
-        entry->path < view->path_count ? nth(view->paths, entry->path) : (weir_str_t){ NULL, 0 };
-    if (path.data == NULL)
-        return false;
-    if (entry->flags & ENTRY_REGEX)
-        return regex_matches(m->reader->regexes, &entry->route, view->route.version, entry->path,
-                             (weir_str_t){ path.data + 1, path.len - 1 }, true, m->request->path,
-                             len);
-    *len = path.len;
-    return weir_str_starts(m->request->path, path);
-}
-
-/* Routes of a disabled service do not exist (routing 1.1). */
-static bool service_serves(match_t *m, const route_view_t *view)
-{
-    if (weir_uuid_is_zero(&view->route.service))
-        return true;
-    entity_key_t key = entity_key(WEIR_SERVICES, &view->route.service);
-    MDB_val k = val_key(&key);
-    MDB_val value;
-    service_view_t service;
-    return mdb_get(m->reader->txn, m->reader->dbi[DB_RECORDS], &k, &value) == 0 &&
-           view_service(val_str(value), &service) && service.enabled;
-}
-
-static bool read_route(match_t *m, const weir_uuid_t *route, route_view_t *ret)
-{
-    entity_key_t key = entity_key(WEIR_ROUTES, route);
-    MDB_val k = val_key(&key);
-    MDB_val value;
-    return mdb_get(m->reader->txn, m->reader->dbi[DB_RECORDS], &k, &value) == 0 &&
-           view_route(val_str(value), ret);
-}
-
-static bool holds(match_t *m, const router_entry_t *entry, size_t *len)
-{
-    if (entry->port != 0 && entry->port != m->port)
-        return false;
-    if (!(entry->flags & ENTRY_ANY_METHOD) && !(entry->methods & m->method))
-        return false;
-    route_view_t view;
-    if (!read_route(m, &entry->route, &view))
-        return false;
-    if ((entry->flags & ENTRY_RESIDUAL) &&
-        !(method_holds(m, &view) && headers_hold(m, entry, &view) && sni_holds(m, &view)))
-        return false;
-    return path_holds(m, entry, &view, len) && service_serves(m, &view);
-}
-
-/* -- the walk ------------------------------------------------------------------------------- */
-
-/* All entries of the key that the cursor stands on. */
-static void visit(match_t *m, MDB_val value, size_t path_len)
+/* Entries from where `cursor` stands, best first, up to the end of its key. */
+static void visit(match_t *m, MDB_cursor *cursor, MDB_val value, size_t path_len)
 {
     MDB_val key;
     int code = 0;
-    for (; code == 0; code = mdb_cursor_get(m->reader->router, &key, &value, MDB_NEXT_DUP)) {
+    for (; code == 0; code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT_DUP)) {
         router_entry_t entry;
         size_t len = path_len;
-        if (!router_entry_decode(value, &entry))
+        if (!router_entry_decode(value, &entry) || (entry.flags & ENTRY_MARKER))
             return;
         if (m->found && !better(&entry, &m->best))
             return;
-        if (!holds(m, &entry, &len))
+        if (!entry_holds(m, &entry, &len))
             continue;
         m->found = true;
         m->best = entry;
         m->best_len = len;
-        m->best_has_path = entry.path != NO_PATH;
         return; /* what follows under this key is worse */
     }
 }
+
+/* -- buckets: entries told apart by a header, an SNI, a method ------------------------------ */
+
+static void probe(match_t *m, const place_t *place, size_t path_len)
+{
+    uint8_t bytes[KEY_BYTES_MAX];
+    MDB_val key = val(bytes, bucket_key(place, true, bytes));
+    MDB_val value;
+    if (mdb_cursor_get(m->reader->buckets, &key, &value, MDB_SET_KEY) == 0)
+        visit(m, m->reader->buckets, value, path_len);
+}
+
+enum { VALUES_MAX = 100, NAMES_MAX = 256 };
+
+/* The values that the request has of one header. */
+static void probe_header(match_t *m, place_t *place, size_t path_len)
+{
+    char lowered[1024];
+    weir_str_t value;
+    for (size_t n = 0; n < VALUES_MAX && m->request->header != NULL &&
+                       m->request->header(m->request->context, place->name, n, &value);
+         n++) {
+        if (value.len > sizeof(lowered))
+            continue; /* no route has one that long */
+        place->value = lower_text(value, lowered, sizeof(lowered));
+        probe(m, place, path_len);
+    }
+}
+
+/* Every header name that routes of this key are told apart by. */
+static void probe_headers(match_t *m, MDB_val router_key, size_t path_len)
+{
+    place_t place = { .key = router_key, .split = SPLIT_HEADER };
+    uint8_t bytes[KEY_BYTES_MAX];
+    char name[SPLIT_NAME_MAX];
+    size_t start = bucket_key(&place, false, bytes);
+    size_t len = start;
+    for (size_t i = 0; i < NAMES_MAX; i++) {
+        MDB_val key = val(bytes, len);
+        MDB_val value;
+        if (mdb_cursor_get(m->reader->buckets, &key, &value, MDB_SET_RANGE) != 0 ||
+            key.mv_size <= start || memcmp(key.mv_data, bytes, start) != 0)
+            return;
+        const char *text = (const char *)key.mv_data + start;
+        const char *end = memchr(text, 0, key.mv_size - start);
+        if (end == NULL || (size_t)(end - text) > sizeof(name))
+            return;
+        place.name = (weir_str_t){ name, (size_t)(end - text) };
+        memcpy(name, text, place.name.len);
+        probe_header(m, &place, path_len);
+        memcpy(bytes + start, name, place.name.len);
+        len = start + place.name.len;
+        bytes[len++] = 1; /* behind all values of this name */
+    }
+}
+
+static void probe_snis(match_t *m, MDB_val router_key, size_t path_len)
+{
+    place_t place = { .key = router_key, .split = SPLIT_SNI };
+    weir_str_t sni = m->request->sni;
+    if (sni.data == NULL || sni.len > 255)
+        return;
+    place.name = WEIR_STR("=");
+    place.value = sni;
+    probe(m, &place, path_len);
+    for (size_t i = 0; i < sni.len; i++) {
+        if (sni.data[i] != '.')
+            continue;
+        place.name = WEIR_STR(">");
+        place.value = (weir_str_t){ sni.data + i, sni.len - i };
+        probe(m, &place, path_len);
+        place.name = WEIR_STR("<");
+        place.value = (weir_str_t){ sni.data, i + 1 };
+        probe(m, &place, path_len);
+    }
+}
+
+static void visit_buckets(match_t *m, MDB_val router_key, unsigned splits, size_t path_len)
+{
+    if (splits & SPLIT_HEADER)
+        probe_headers(m, router_key, path_len);
+    if ((splits & SPLIT_SNI) && m->request->https)
+        probe_snis(m, router_key, path_len);
+    if ((splits & SPLIT_NO_SNI) && !m->request->https) {
+        place_t place = { .key = router_key, .split = SPLIT_NO_SNI };
+        probe(m, &place, path_len);
+    }
+    if ((splits & SPLIT_METHOD) && m->method == METHOD_OTHER) {
+        place_t place = { .key = router_key, .split = SPLIT_METHOD, .value = m->request->method };
+        probe(m, &place, path_len);
+    }
+}
+
+/* All entries of the key that the router's cursor stands on, at its first value. */
+static void visit_key(match_t *m, MDB_val router_key, MDB_val value, size_t path_len)
+{
+    router_entry_t entry;
+    unsigned splits = 0;
+    MDB_val key;
+    if (!router_entry_decode(value, &entry))
+        return;
+    if (entry.flags & ENTRY_MARKER) {
+        splits = entry.methods;
+        if (mdb_cursor_get(m->reader->router, &key, &value, MDB_NEXT_DUP) != 0)
+            value.mv_size = 0; /* nothing but the marker */
+    }
+    visit(m, m->reader->router, value, path_len);
+    if (splits != 0)
+        visit_buckets(m, router_key, splits, path_len);
+}
+
+/* -- the walk ------------------------------------------------------------------------------- */
 
 static size_t common(const uint8_t *a, size_t a_len, weir_str_t b)
 {
@@ -219,8 +161,11 @@ static size_t common(const uint8_t *a, size_t a_len, weir_str_t b)
 static void walk(match_t *m, uint8_t class, weir_str_t host)
 {
     uint8_t bytes[KEY_BYTES_MAX];
-    if (host.len + 2 > sizeof(bytes) || m->reader->state.class_entries[class] == 0)
+    const state_t *state = &m->reader->state;
+    if (host.len + 2 > sizeof(bytes) || state->class_entries[class] == 0)
         return;
+    if (m->found && m->best.sort_key > state->class_best[class])
+        return; /* no entry of this class can win */
     size_t start = 0;
     bytes[start++] = class;
     memcpy(bytes + start, host.data, host.len);
@@ -252,7 +197,7 @@ static void walk(match_t *m, uint8_t class, weir_str_t host)
             if (mdb_cursor_get(cursor, &key, &value, MDB_SET) != 0)
                 return;
         }
-        visit(m, value, len);
+        visit_key(m, key, value, len);
         if (len == 0)
             return;
         len--;
@@ -300,21 +245,24 @@ int weir_reader_match(weir_reader_t *reader, const weir_match_request_t *request
     match_t m = { .reader = reader, .request = request, .port = PORT_NONE, .err = err };
     if (request->has_host) {
         split_host(request->host, &m.host, &m.port);
-        if (m.host.len > HOST_MAX || !is_utf8(m.host))
+        if (m.host.len > HOST_MAX)
             return WEIR_NOT_FOUND;
     }
     if (m.port == PORT_NONE)
         m.port = request->listener_port;
-    if (!is_utf8(request->path))
-        return WEIR_NOT_FOUND; /* routing 1.3 */
+    /* The incumbent refuses what is no UTF-8, if a route looks at it (routing 1.3). */
+    if ((reader->state.routes_with_hosts > 0 && !is_utf8(m.host)) ||
+        (reader->state.routes_with_paths > 0 && !is_utf8(request->path)))
+        return WEIR_NOT_FOUND;
     m.method = method_bit(request->method);
     walk_hosts(&m);
     route_view_t view;
     if (!m.found || !read_route(&m, &m.best.route, &view))
         return WEIR_NOT_FOUND;
+    bool has_path = m.best.path != NO_PATH;
     *ret = (weir_match_t){ .route = view.route,
-                           .has_path = m.best_has_path,
-                           .path_matched = m.best_has_path ? m.best_len : 0 };
+                           .has_path = has_path,
+                           .path_matched = has_path ? m.best_len : 0 };
     ret->route.id = m.best.route;
     return WEIR_OK;
 }

@@ -50,6 +50,19 @@ int quarantine_remove(weir_batch_t *batch, const entity_key_t *key, weir_error_t
     return code == 0 ? WEIR_OK : lmdb_error(code, err, "quarantine");
 }
 
+bool view_quarantined(weir_str_t value, weir_quarantined_t *ret)
+{
+    record_in_t in = { value.data, value.len, false };
+    *ret = (weir_quarantined_t){ .version = get_u64(&in) };
+    ret->serving = get_u8(&in);
+    ret->type = get_str(&in);
+    ret->id = get_str(&in);
+    ret->name = get_str(&in);
+    ret->field = get_str(&in);
+    ret->reason = get_str(&in);
+    return !in.bad;
+}
+
 int weir_image_quarantined(weir_image_t *image,
                            int (*each)(void *context, const weir_quarantined_t *entry),
                            void *context, weir_error_t *err)
@@ -64,16 +77,10 @@ int weir_image_quarantined(weir_image_t *image,
     MDB_val value;
     int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "quarantine");
     while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-        record_in_t in = { value.mv_data, value.mv_size, false };
-        weir_quarantined_t entry = { .version = get_u64(&in) };
-        entry.serving = get_u8(&in);
-        entry.type = get_str(&in);
-        entry.id = get_str(&in);
-        entry.name = get_str(&in);
-        entry.field = get_str(&in);
-        entry.reason = get_str(&in);
-        rc = in.bad ? weir_error_set(err, WEIR_CORRUPT, NULL, "a quarantine entry is damaged")
-                    : each(context, &entry);
+        weir_quarantined_t entry;
+        rc = view_quarantined(val_str(value), &entry)
+                 ? each(context, &entry)
+                 : weir_error_set(err, WEIR_CORRUPT, NULL, "a quarantine entry is damaged");
     }
     if (cursor != NULL)
         mdb_cursor_close(cursor);

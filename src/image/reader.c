@@ -3,43 +3,83 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <sys/stat.h>
+#include <time.h>
 
-enum { REGEXES_MAX = 4096 }; /* compiled in a process: about 1.3 KiB each */
+enum {
+    REGEXES_MAX = 4096, /* compiled in a process: about 1.3 KiB each */
+    READERS_MAX = 512,  /* slots, where a reader is the first to open an environment */
+    LOOK_AGAIN_S = 1,
+};
 
-int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
+static int data_file(const char *path, struct stat *ret, weir_error_t *err)
 {
     char file[4096];
-    snprintf(file, sizeof(file), "%s/data.mdb", path);
-    if (access(file, R_OK) != 0 && errno == ENOENT)
-        return WEIR_NOT_FOUND;
-    weir_reader_t *reader = weir_calloc(1, sizeof(*reader));
-    if (reader == NULL)
-        return weir_error_memory(err);
-    MDB_txn *txn = NULL;
-    reader->regexes = regex_cache_new(REGEXES_MAX);
-    int code = reader->regexes != NULL ? mdb_env_create(&reader->env) : ENOMEM;
+    if (snprintf(file, sizeof(file), "%s/data.mdb", path) >= (int)sizeof(file))
+        return weir_error_set(err, WEIR_INVALID, "path", "longer than %zu bytes", sizeof(file));
+    if (stat(file, ret) == 0)
+        return WEIR_OK;
+    return errno == ENOENT ? WEIR_NOT_FOUND
+                           : weir_error_errno(err, errno, "cannot look at %s", file);
+}
+
+static int open_environment(weir_reader_t *reader, weir_error_t *err)
+{
+    int code = mdb_env_create(&reader->env);
     if (code == 0)
         code = mdb_env_set_maxdbs(reader->env, DATABASES + 2);
     if (code == 0)
-        code = mdb_env_open(reader->env, path, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0660);
+        code = mdb_env_set_maxreaders(reader->env, READERS_MAX);
+    if (code == 0)
+        code =
+            mdb_env_open(reader->env, reader->path, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0660);
+    MDB_txn *txn = NULL;
+    int dead = 0;
     if (code == 0)
         code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &txn);
-    int rc = code == 0 ? open_databases(reader->env, txn, 0, reader->dbi, err)
-                       : lmdb_error(code, err, "open");
-    if (txn != NULL)
-        mdb_txn_commit(txn); /* keeps the handles */
-    if (rc == WEIR_OK) {
-        code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &reader->txn);
-        if (code == 0)
-            code = mdb_cursor_open(reader->txn, reader->dbi[DB_ROUTER], &reader->router);
-        rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "begin");
-    }
+    if (code == MDB_READERS_FULL && mdb_reader_check(reader->env, &dead) == 0)
+        code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &txn);
+    if (code != 0)
+        return lmdb_error(code, err, "open");
+    int rc = open_databases(reader->env, txn, 0, reader->dbi, err);
+    code = mdb_txn_commit(txn); /* keeps the handles */
+    return rc != WEIR_OK || code == 0 ? rc : lmdb_error(code, err, "open");
+}
+
+static int open_transaction(weir_reader_t *reader, weir_error_t *err)
+{
+    int code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &reader->txn);
+    if (code == 0)
+        code = mdb_cursor_open(reader->txn, reader->dbi[DB_ROUTER], &reader->router);
+    if (code == 0)
+        code = mdb_cursor_open(reader->txn, reader->dbi[DB_BUCKETS], &reader->buckets);
+    if (code != 0)
+        return lmdb_error(code, err, "begin");
+    mdb_txn_reset(reader->txn);
+    return WEIR_OK;
+}
+
+int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
+{
+    struct stat file;
+    int rc = data_file(path, &file, err);
+    if (rc != WEIR_OK)
+        return rc;
+    weir_reader_t *reader = weir_calloc(1, sizeof(*reader));
+    if (reader == NULL)
+        return weir_error_memory(err);
+    reader->device = file.st_dev;
+    reader->inode = file.st_ino;
+    reader->path = weir_strdup(weir_str(path));
+    reader->regexes = regex_cache_new(REGEXES_MAX);
+    rc = reader->path != NULL && reader->regexes != NULL ? open_environment(reader, err)
+                                                         : weir_error_memory(err);
+    if (rc == WEIR_OK)
+        rc = open_transaction(reader, err);
     if (rc != WEIR_OK) {
         weir_reader_close(reader);
         return rc;
     }
-    mdb_txn_reset(reader->txn);
     *ret = reader;
     return WEIR_OK;
 }
@@ -50,12 +90,45 @@ void weir_reader_close(weir_reader_t *reader)
         return;
     if (reader->router != NULL)
         mdb_cursor_close(reader->router);
+    if (reader->buckets != NULL)
+        mdb_cursor_close(reader->buckets);
     if (reader->txn != NULL)
         mdb_txn_abort(reader->txn);
     if (reader->env != NULL)
         mdb_env_close(reader->env);
     regex_cache_free(reader->regexes);
+    weir_free(reader->path);
     weir_free(reader);
+}
+
+/* -- enter, leave ------------------------------------------------------------------------- */
+
+/* The agent may have set the image aside and made another one: that one is ours as
+ * soon as it is complete. Until then what we have serves. */
+static void follow_replacement(weir_reader_t *reader)
+{
+    struct timespec now;
+    struct stat file;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    if (now.tv_sec - reader->looked_s < LOOK_AGAIN_S)
+        return;
+    reader->looked_s = now.tv_sec;
+    if (data_file(reader->path, &file, NULL) != WEIR_OK ||
+        (file.st_dev == reader->device && file.st_ino == reader->inode))
+        return;
+    weir_reader_t *other = NULL;
+    if (weir_reader_open(reader->path, &other, NULL) != WEIR_OK)
+        return;
+    other->looked_s = now.tv_sec; /* and does not look for another one in turn */
+    if (weir_reader_enter(other, NULL) == WEIR_OK) {
+        weir_reader_leave(other);
+        if (other->state.complete != 0) {
+            weir_reader_t before = *reader;
+            *reader = *other;
+            *other = before;
+        }
+    }
+    weir_reader_close(other);
 }
 
 static int renew(weir_reader_t *reader)
@@ -67,29 +140,36 @@ static int renew(weir_reader_t *reader)
         if (code == 0)
             code = mdb_txn_renew(reader->txn);
     }
-    if (code == 0)
-        code = mdb_cursor_renew(reader->txn, reader->router);
-    return code;
+    if (code != 0)
+        return code;
+    reader->inside = true;
+    code = mdb_cursor_renew(reader->txn, reader->router);
+    return code == 0 ? mdb_cursor_renew(reader->txn, reader->buckets) : code;
+}
+
+static int read_state(weir_reader_t *reader, weir_error_t *err)
+{
+    MDB_val key = val("state", 5);
+    MDB_val value;
+    int code = mdb_get(reader->txn, reader->dbi[DB_STATE], &key, &value);
+    if (code != 0)
+        return lmdb_error(code, err, "state");
+    if (value.mv_size != sizeof(reader->state))
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the image's state is damaged");
+    memcpy(&reader->state, value.mv_data, sizeof(reader->state));
+    if (reader->state.format_documents != FORMAT_DOCUMENTS ||
+        reader->state.format_records != FORMAT_RECORDS)
+        return weir_error_set(err, WEIR_UNSUPPORTED, NULL, "the image has formats %u and %u",
+                              reader->state.format_documents, reader->state.format_records);
+    return WEIR_OK;
 }
 
 int weir_reader_enter(weir_reader_t *reader, weir_error_t *err)
 {
     weir_assert(!reader->inside);
+    follow_replacement(reader);
     int code = renew(reader);
-    if (code != 0)
-        return lmdb_error(code, err, "renew");
-    reader->inside = true;
-    MDB_val key = val("state", 5);
-    MDB_val value;
-    code = mdb_get(reader->txn, reader->dbi[DB_STATE], &key, &value);
-    int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "state");
-    if (rc == WEIR_OK && value.mv_size != sizeof(reader->state))
-        rc = weir_error_set(err, WEIR_CORRUPT, NULL, "the image's state is damaged");
-    if (rc == WEIR_OK)
-        memcpy(&reader->state, value.mv_data, sizeof(reader->state));
-    if (rc == WEIR_OK && reader->state.format_records != FORMAT_RECORDS)
-        rc = weir_error_set(err, WEIR_UNSUPPORTED, NULL, "the image has records of format %u",
-                            reader->state.format_records);
+    int rc = code == 0 ? read_state(reader, err) : lmdb_error(code, err, "renew");
     if (rc != WEIR_OK)
         weir_reader_leave(reader);
     return rc;

@@ -9,7 +9,14 @@
 #include <pcre2.h>
 #include <stdio.h>
 
-enum { MATCH_LIMIT = 100000, DEPTH_LIMIT = 10000, HEAP_LIMIT_KIB = 1024, PATTERN_MAX = 16384 };
+enum {
+    MATCH_LIMIT = 1000000, /* some milliseconds at worst */
+    DEPTH_LIMIT = 10000,
+    HEAP_LIMIT_KIB = 1024,
+    STACK_BYTES_FIRST = 32 * 1024, /* of compiled code */
+    STACK_BYTES_MAX = 1024 * 1024,
+    PATTERN_MAX = 16384,
+};
 
 typedef struct slot {
     weir_uuid_t route;
@@ -28,6 +35,7 @@ struct regex_cache {
     uint64_t clock;
     pcre2_match_data *data;
     pcre2_match_context *context;
+    pcre2_jit_stack *stack;
 };
 
 struct regex_cache *regex_cache_new(size_t max)
@@ -36,6 +44,7 @@ struct regex_cache *regex_cache_new(size_t max)
     if (cache == NULL)
         return NULL;
     cache->sets = max / WAYS;
+    cache->stack = pcre2_jit_stack_create(STACK_BYTES_FIRST, STACK_BYTES_MAX, NULL);
     cache->slots = weir_calloc(cache->sets * WAYS, sizeof(slot_t));
     cache->data = pcre2_match_data_create(1, NULL);
     cache->context = pcre2_match_context_create(NULL);
@@ -46,6 +55,8 @@ struct regex_cache *regex_cache_new(size_t max)
     pcre2_set_match_limit(cache->context, MATCH_LIMIT);
     pcre2_set_depth_limit(cache->context, DEPTH_LIMIT);
     pcre2_set_heap_limit(cache->context, HEAP_LIMIT_KIB);
+    if (cache->stack != NULL)
+        pcre2_jit_stack_assign(cache->context, NULL, cache->stack);
     return cache;
 }
 
@@ -58,6 +69,7 @@ void regex_cache_free(struct regex_cache *cache)
     weir_free(cache->slots);
     pcre2_match_data_free(cache->data);
     pcre2_match_context_free(cache->context);
+    pcre2_jit_stack_free(cache->stack);
     weir_free(cache);
 }
 

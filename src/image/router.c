@@ -1,6 +1,7 @@
 /* router.c -- the entries of a route: priority, splitting, keys (routing 1.4-1.8). */
 #include "image/router.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -250,12 +251,117 @@ static uint16_t method_mask(const route_view_t *view, bool *ret_other)
     return mask;
 }
 
+/* -- splits -------------------------------------------------------------------------------------
+ */
+
+weir_str_t sni_form(weir_str_t configured, char *ret_form)
+{
+    weir_str_t text = configured;
+    *ret_form = '=';
+    if (text.len > 1 && text.data[text.len - 1] == '*') {
+        *ret_form = '<';
+        return (weir_str_t){ text.data, text.len - 1 };
+    }
+    if (text.len > 1 && text.data[text.len - 1] == '.')
+        text.len--;
+    if (text.len > 1 && text.data[0] == '*') {
+        *ret_form = '>';
+        return (weir_str_t){ text.data + 1, text.len - 1 };
+    }
+    return text;
+}
+
+static size_t put_hashed(weir_str_t text, size_t max, uint8_t *out)
+{
+    if (text.len <= max) {
+        if (text.len > 0)
+            memcpy(out, text.data, text.len);
+        return text.len;
+    }
+    unsigned len = 0;
+    if (EVP_Digest(text.data, text.len, out, &len, EVP_sha256(), NULL) != 1)
+        weir_assert(false); /* SHA-256 of memory cannot fail */
+    return len;
+}
+
+size_t bucket_key(const place_t *place, bool whole, uint8_t out[KEY_BYTES_MAX])
+{
+    size_t len = 0;
+    if (place->key.mv_size > SPLIT_KEY_MAX)
+        out[len++] = 0xff; /* no class: a hash follows */
+    len += put_hashed(val_str(place->key), SPLIT_KEY_MAX, out + len);
+    out[len++] = 0;
+    out[len++] = (uint8_t)place->split;
+    if (!whole)
+        return len;
+    if (place->name.len > 0)
+        memcpy(out + len, place->name.data, place->name.len);
+    len += place->name.len;
+    out[len++] = 0;
+    out[len++] = place->value.len > SPLIT_TEXT_MAX;
+    return len + put_hashed(place->value, SPLIT_TEXT_MAX, out + len);
+}
+
+static bool is_exact_list(record_in_t *in, unsigned count)
+{
+    bool exact = true;
+    for (unsigned i = 0; i < count; i++) {
+        weir_str_t value = get_str(in);
+        exact = exact && !weir_str_starts(value, WEIR_STR("~*"));
+    }
+    return exact;
+}
+
+typedef struct split {
+    unsigned kind;
+    weir_str_t name;
+    record_in_t values;
+    unsigned count;
+} split_t;
+
+/* The header with the fewest values, all of them plain. */
+static void split_by_header(const route_view_t *view, split_t *ret)
+{
+    record_in_t in = view->headers;
+    for (unsigned i = 0; i < view->header_count && !in.bad; i++) {
+        weir_str_t name = get_str(&in);
+        unsigned count = get_u16(&in);
+        record_in_t values = in;
+        bool fits = is_exact_list(&in, count) && count > 0 && count <= SPLIT_VALUES_MAX &&
+                    name.len > 0 && name.len <= SPLIT_NAME_MAX;
+        if (fits && (ret->kind == 0 || count < ret->count))
+            *ret = (split_t){ SPLIT_HEADER, name, values, count };
+    }
+}
+
+static bool all_odd(const route_view_t *view)
+{
+    record_in_t in = view->methods;
+    for (unsigned i = 0; i < view->method_count; i++)
+        if (method_bit(get_str(&in)) != METHOD_OTHER)
+            return false;
+    return true;
+}
+
+static split_t choose_split(const route_view_t *view)
+{
+    split_t split = { 0 };
+    split_by_header(view, &split);
+    if (split.kind != 0)
+        return split;
+    if (view->sni_count > 0 && view->sni_count <= SPLIT_VALUES_MAX)
+        return (split_t){ SPLIT_SNI, { "", 0 }, view->snis, view->sni_count };
+    if (view->method_count > 0 && view->method_count <= SPLIT_VALUES_MAX && all_odd(view))
+        return (split_t){ SPLIT_METHOD, { "", 0 }, view->methods, view->method_count };
+    return split;
+}
+
 static bool hosts_are_plain(const route_view_t *view)
 {
     record_in_t in = view->hosts;
     for (unsigned i = 0; i < view->host_count; i++) {
         weir_str_t host = get_str(&in);
-        if (memchr(host.data, '*', host.len) != NULL)
+        if (host.len > 0 && memchr(host.data, '*', host.len) != NULL)
             return false;
     }
     return view->hosts_given;
@@ -263,10 +369,41 @@ static bool hosts_are_plain(const route_view_t *view)
 
 typedef struct expansion {
     const route_view_t *view;
+    split_t split;
     router_entry_t entry;
-    int (*each)(void *context, MDB_val key, const router_entry_t *entry);
+    int (*each)(void *context, const place_t *place, const router_entry_t *entry);
     void *context;
 } expansion_t;
+
+/* One host and path, under every value that tells it apart. */
+static int expand_split(expansion_t *x, MDB_val key)
+{
+    place_t place = { .key = key, .split = x->split.kind, .name = x->split.name };
+    if (place.split == 0)
+        return x->each(x->context, &place, &x->entry);
+    char lowered[1024];
+    char form = '=';
+    record_in_t in = x->split.values;
+    int rc = WEIR_OK;
+    for (unsigned i = 0; rc == WEIR_OK && i < x->split.count; i++) {
+        place.value = get_str(&in);
+        if (place.split == SPLIT_HEADER) {
+            if (place.value.len > sizeof(lowered))
+                continue; /* nobody sends that (compile.c refuses it) */
+            place.value = lower_text(place.value, lowered, sizeof(lowered));
+        }
+        if (place.split == SPLIT_SNI) {
+            place.value = sni_form(place.value, &form);
+            place.name = (weir_str_t){ &form, 1 };
+        }
+        rc = x->each(x->context, &place, &x->entry);
+    }
+    if (rc == WEIR_OK && place.split == SPLIT_SNI) {
+        place = (place_t){ .key = key, .split = SPLIT_NO_SNI };
+        rc = x->each(x->context, &place, &x->entry);
+    }
+    return rc;
+}
 
 /* One path under every host. */
 static int expand_hosts(expansion_t *x, weir_str_t path)
@@ -288,65 +425,79 @@ static int expand_hosts(expansion_t *x, weir_str_t path)
             class = host_class(name, &part);
             x->entry.port = port > 0 ? (uint16_t)port : 0;
         }
+        if (part.len > HOST_BYTES_MAX)
+            continue; /* compile.c refuses it */
         size_t len = entry_key(class, part, path, key, &cut);
         x->entry.flags = (uint8_t)(flags | (cut ? ENTRY_CUT : 0));
-        rc = x->each(x->context, val(key, len), &x->entry);
+        rc = expand_split(x, val(key, len));
     }
     x->entry.flags = flags;
     return rc;
 }
 
-int router_entries(const weir_uuid_t *route, weir_str_t record, bool documented_order,
-                   int (*each)(void *context, MDB_val key, const router_entry_t *entry),
-                   void *context, weir_error_t *err)
+static priority_parts_t parts_of(const route_view_t *view)
 {
-    route_view_t view;
-    if (!view_route(record, &view))
-        return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a route is damaged");
-    if (!(view.route.protocols &
-          (WEIR_PROTOCOL_HTTP | WEIR_PROTOCOL_HTTPS | WEIR_PROTOCOL_GRPC | WEIR_PROTOCOL_GRPCS)))
-        return WEIR_OK; /* another subsystem's */
+    priority_parts_t parts = { .headers = view->header_count > 255 ? 255 : view->header_count,
+                               .plain_hosts = hosts_are_plain(view),
+                               .regex_priority = view->regex_priority };
+    parts.weight = (view->weight_base & 7) + (view->method_count > 0) + (view->host_count > 0) +
+                   (view->header_count > 0) + (view->sni_count > 0) + (view->path_count > 0);
+    if (parts.weight > 7)
+        parts.weight = 7;
+    return parts;
+}
 
-    priority_parts_t parts = { .headers = view.header_count > 255 ? 255 : view.header_count,
-                               .plain_hosts = hosts_are_plain(&view),
-                               .regex_priority = view.regex_priority };
-    parts.weight = view.weight_base + (view.method_count > 0) + (view.host_count > 0) +
-                   (view.header_count > 0) + (view.sni_count > 0) + (view.path_count > 0);
+static int expand_paths(expansion_t *x, groups_t *groups, bool documented_order)
+{
+    const route_view_t *view = x->view;
+    priority_parts_t parts = parts_of(view);
     if (parts.weight == 0)
         return WEIR_OK; /* an empty expression: never matches (routing 3) */
-
-    bool other = false;
-    expansion_t x = { .view = &view, .each = each, .context = context };
-    x.entry.route = *route;
-    x.entry.methods = method_mask(&view, &other);
-    uint8_t base =
-        (uint8_t)((view.method_count == 0 ? ENTRY_ANY_METHOD : 0) |
-                  (view.header_count > 0 || view.sni_count > 0 || other ? ENTRY_RESIDUAL : 0));
-    groups_t *groups = weir_calloc(1, sizeof(*groups));
-    if (groups == NULL)
-        return weir_error_memory(err);
-    record_in_t in = view.paths;
-    for (unsigned i = 0; i < view.path_count; i++)
+    record_in_t in = view->paths;
+    for (unsigned i = 0; i < view->path_count; i++)
         group_of(groups, group_length(get_str(&in)));
 
+    uint8_t base = x->entry.flags;
     int rc = WEIR_OK;
-    in = view.paths;
-    for (unsigned i = 0; rc == WEIR_OK && i < (view.path_count > 0 ? view.path_count : 1); i++) {
-        weir_str_t path = view.path_count > 0 ? get_str(&in) : WEIR_STR("");
-        size_t group = view.path_count > 0 ? group_of(groups, group_length(path)) : 0;
-        x.entry.tie = *route;
+    in = view->paths;
+    for (unsigned i = 0; rc == WEIR_OK && i < (view->path_count > 0 ? view->path_count : 1); i++) {
+        weir_str_t path = view->path_count > 0 ? get_str(&in) : WEIR_STR("");
+        size_t group = view->path_count > 0 ? group_of(groups, group_length(path)) : 0;
+        x->entry.tie = x->entry.route;
         if (groups->count > 1)
-            sub_route_id(route, group + 1, &x.entry.tie);
+            sub_route_id(&x->entry.route, group + 1, &x->entry.tie);
         parts.regex = is_regex(path);
         parts.path_len = parts.regex ? 0 : path.len;
-        x.entry.sort_key = documented_order ? documented_key(&parts) : effective_key(&parts);
-        x.entry.path = view.path_count > 0 ? (uint16_t)i : NO_PATH;
-        x.entry.flags = (uint8_t)(base | (parts.regex ? ENTRY_REGEX : 0));
+        x->entry.sort_key = documented_order ? documented_key(&parts) : effective_key(&parts);
+        x->entry.path = view->path_count > 0 ? (uint16_t)i : NO_PATH;
+        x->entry.flags = (uint8_t)(base | (parts.regex ? ENTRY_REGEX : 0));
         weir_str_t literal = path;
         if (parts.regex)
             literal = regex_literal_prefix((weir_str_t){ path.data + 1, path.len - 1 });
-        rc = expand_hosts(&x, literal);
+        rc = expand_hosts(x, literal);
     }
+    return rc;
+}
+
+int router_entries(const weir_uuid_t *route, const route_view_t *view, bool documented_order,
+                   int (*each)(void *context, const place_t *place, const router_entry_t *entry),
+                   void *context, weir_error_t *err)
+{
+    if (!(view->route.protocols &
+          (WEIR_PROTOCOL_HTTP | WEIR_PROTOCOL_HTTPS | WEIR_PROTOCOL_GRPC | WEIR_PROTOCOL_GRPCS)))
+        return WEIR_OK; /* another subsystem's */
+    bool other = false;
+    expansion_t x = { .view = view, .each = each, .context = context };
+    x.split = choose_split(view);
+    x.entry.route = *route;
+    x.entry.methods = method_mask(view, &other);
+    x.entry.flags =
+        (uint8_t)((view->method_count == 0 ? ENTRY_ANY_METHOD : 0) |
+                  (view->header_count > 0 || view->sni_count > 0 || other ? ENTRY_RESIDUAL : 0));
+    groups_t *groups = weir_calloc(1, sizeof(*groups));
+    if (groups == NULL)
+        return weir_error_memory(err);
+    int rc = expand_paths(&x, groups, documented_order);
     weir_free(groups);
     return rc;
 }

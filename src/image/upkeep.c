@@ -1,0 +1,185 @@
+/* upkeep.c -- what the agent does to an image between batches: a larger map, expired
+ * rows, records of another version made anew. */
+#include "image/batch.h"
+
+#include "base/json.h"
+
+int weir_image_grow(weir_image_t *image, weir_error_t *err)
+{
+    MDB_envinfo info;
+    int code = mdb_env_info(image->env, &info);
+    if (code == 0)
+        code = mdb_env_set_mapsize(image->env, info.me_mapsize * 2);
+    if (code != 0)
+        return lmdb_error(code, err, "grow");
+    image->map_bytes = info.me_mapsize * 2;
+    return WEIR_OK;
+}
+
+static int drop_derived(weir_batch_t *batch, weir_error_t *err)
+{
+    static const database_t derived[] = { DB_RECORDS,    DB_ROUTER, DB_BUCKETS, DB_RANKS,
+                                          DB_NAMES,      DB_PLANS,  DB_LINKS,   DB_DEPENDENTS,
+                                          DB_QUARANTINE, DB_EXPIRY };
+    for (size_t i = 0; i < WEIR_COUNT(derived); i++) {
+        int code = mdb_drop(batch->txn, batch->image->dbi[derived[i]], 0);
+        if (code != 0)
+            return lmdb_error(code, err, "drop");
+    }
+    state_t *state = &batch->state;
+    memset(state->class_entries, 0, sizeof(state->class_entries));
+    memset(state->scope_plugins, 0, sizeof(state->scope_plugins));
+    state->routes_with_hosts = 0;
+    state->routes_with_paths = 0;
+    state->quarantined = 0;
+    state->format_records = FORMAT_RECORDS;
+    state->documented_order = batch->image->options.documented_order;
+    return WEIR_OK;
+}
+
+/* Documents of types that were unknown, as [{"type":..., "row":...}]: only the
+ * quarantine knows what they call themselves. */
+static int take_odd(weir_batch_t *batch, weir_json_t *ret, weir_error_t *err)
+{
+    MDB_cursor *cursor = NULL;
+    int code = mdb_cursor_open(batch->txn, batch->image->dbi[DB_QUARANTINE], &cursor);
+    if (code != 0)
+        return lmdb_error(code, err, "quarantine");
+    MDB_val key;
+    MDB_val value;
+    int rc = WEIR_OK;
+    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        if (key.mv_size != ID_BYTES || *(const uint8_t *)key.mv_data != WEIR_ENTITY_NONE)
+            continue;
+        weir_quarantined_t entry;
+        weir_json_t *row = NULL;
+        MDB_val text;
+        if (!view_quarantined(val_str(value), &entry) ||
+            mdb_get(batch->txn, batch->image->dbi[DB_DOCUMENTS], &key, &text) != 0 ||
+            weir_json_parse(val_str(text), &row, NULL) != WEIR_OK)
+            continue;
+        weir_json_t *one = weir_json_new_object();
+        rc = weir_json_set(one, "row", row);
+        if (rc == WEIR_OK)
+            rc = weir_json_set(one, "type", weir_json_new_string(entry.type));
+        if (rc == WEIR_OK)
+            rc = weir_json_append(ret, one);
+        else
+            weir_json_free(one);
+    }
+    mdb_cursor_close(cursor);
+    return rc == WEIR_OK ? rc : weir_error_memory(err);
+}
+
+static int put_odd_again(weir_batch_t *batch, const weir_json_t *odd, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    for (const weir_json_t *one = weir_json_first(odd); rc == WEIR_OK && one != NULL;
+         one = weir_json_next(one)) {
+        weir_str_t type = weir_json_get_string(one, "type", WEIR_STR(""));
+        const weir_json_t *row = weir_json_get(one, "row");
+        entity_key_t key = odd_key(WEIR_ENTITY_NONE, type, row);
+        rc = remove_entity(batch, &key, err);
+        if (rc == WEIR_OK)
+            rc = weir_batch_put(batch, type, row, err);
+    }
+    return rc;
+}
+
+static int all_pending(weir_batch_t *batch, weir_error_t *err)
+{
+    MDB_cursor *cursor = NULL;
+    int code = mdb_cursor_open(batch->txn, batch->image->dbi[DB_DOCUMENTS], &cursor);
+    if (code != 0)
+        return lmdb_error(code, err, "documents");
+    MDB_val key;
+    MDB_val value;
+    int rc = WEIR_OK;
+    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        entity_key_t k;
+        if (key.mv_size != ID_BYTES)
+            continue;
+        memcpy(k.bytes, key.mv_data, ID_BYTES);
+        rc = pending_add(batch, &k, err);
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+int weir_image_recompile(weir_image_t *image, weir_error_t *err)
+{
+    weir_batch_t *batch = NULL;
+    int rc = weir_batch_begin(image, false, 0, &batch, err);
+    if (rc != WEIR_OK)
+        return rc;
+    batch->version = batch->state.version;
+    WEIR_AUTO(json) weir_json_t *odd = weir_json_new_array();
+    rc = odd != NULL ? take_odd(batch, odd, err) : weir_error_memory(err);
+    if (rc == WEIR_OK)
+        rc = drop_derived(batch, err);
+    if (rc == WEIR_OK)
+        rc = put_odd_again(batch, odd, err);
+    if (rc == WEIR_OK)
+        rc = all_pending(batch, err);
+    if (rc != WEIR_OK) {
+        weir_batch_abort(batch);
+        return rc;
+    }
+    return weir_batch_commit(batch, batch->state.committed_ms, err);
+}
+
+/* The first of the expiry index. WEIR_NOT_FOUND: it is empty. */
+static int first_expiry(weir_batch_t *batch, int64_t *ret_ms, entity_key_t *ret, weir_error_t *err)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key;
+    MDB_val value;
+    int code = mdb_cursor_open(batch->txn, batch->image->dbi[DB_EXPIRY], &cursor);
+    if (code == 0)
+        code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    bool fits = code == 0 && key.mv_size == 8 + ID_BYTES;
+    if (fits) {
+        uint64_t expires_s = 0;
+        for (size_t i = 0; i < 8; i++)
+            expires_s = expires_s << 8 | ((const uint8_t *)key.mv_data)[i];
+        *ret_ms = expires_s < INT64_MAX / 1000 ? (int64_t)expires_s * 1000 : INT64_MAX;
+        memcpy(ret->bytes, (const uint8_t *)key.mv_data + 8, ID_BYTES);
+    }
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    if (code == 0 && !fits)
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the expiry index is damaged");
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "expiry");
+}
+
+int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
+                      weir_error_t *err)
+{
+    enum { EXPIRE_MAX = 1000 }; /* one commit stays short */
+    *ret_count = 0;
+    *ret_next_ms = 0;
+    weir_batch_t *batch = NULL;
+    int rc = weir_batch_begin(image, false, 0, &batch, err);
+    if (rc != WEIR_OK)
+        return rc;
+    batch->version = batch->state.version;
+    for (;;) {
+        entity_key_t entity;
+        rc = first_expiry(batch, ret_next_ms, &entity, err);
+        if (rc != WEIR_OK || *ret_next_ms > now_ms || *ret_count == EXPIRE_MAX)
+            break;
+        rc = remove_entity(batch, &entity, err);
+        if (rc != WEIR_OK)
+            break;
+        ++*ret_count;
+    }
+    if (rc == WEIR_NOT_FOUND) {
+        *ret_next_ms = 0;
+        rc = WEIR_OK;
+    }
+    if (rc != WEIR_OK || *ret_count == 0) {
+        weir_batch_abort(batch);
+        return rc;
+    }
+    return weir_batch_commit(batch, batch->state.committed_ms, err);
+}
