@@ -8,6 +8,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define INTEGER_MAX 9007199254740992.0 /* 2^53 */
 
@@ -390,8 +391,7 @@ static int print_number(double number, weir_buffer_t *out)
     for (int digits = 15; digits < 17; digits++) {
         char text[32];
         snprintf(text, sizeof(text), "%.*g", digits, number);
-        double back = 0;
-        if (sscanf(text, "%lf", &back) == 1 && back == number)
+        if (strtod(text, NULL) == number)
             return weir_buffer_append(out, weir_str(text));
     }
     return weir_buffer_printf(out, "%.17g", number);

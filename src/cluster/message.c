@@ -5,6 +5,7 @@
 
 #include <snappy-c.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { MESSAGE_BYTES_MAX = 1 << 30, CHUNK_BYTES = 65536 };
 
@@ -62,11 +63,10 @@ weir_id_kind_t weir_message_id(const weir_json_t *message)
     case WEIR_JSON_NUMBER:
         return WEIR_ID_FINE;
     case WEIR_JSON_STRING: {
-        double number = 0;
-        char rest = 0;
         weir_str_t text = weir_json_string(id);
-        return text.len < 64 && sscanf(text.data, "%lf%c", &number, &rest) == 1 ? WEIR_ID_FINE
-                                                                                : WEIR_ID_ODD;
+        char *end = NULL;
+        strtod(text.data, &end);
+        return text.len > 0 && *end == '\0' ? WEIR_ID_FINE : WEIR_ID_ODD;
     }
     case WEIR_JSON_BOOLEAN:
     case WEIR_JSON_ARRAY:
@@ -127,6 +127,12 @@ weir_json_t *weir_message_error(const weir_json_t *id, int code, const char *tex
     error = with(error, "code", weir_json_new_number(code));
     error = with(error, "message", weir_json_new_string(weir_str(text)));
     return with(new_message(id), "error", error);
+}
+
+weir_json_t *weir_message_in_default(const char *name, weir_json_t *value)
+{
+    weir_json_t *inner = with(weir_json_new_object(), name, value);
+    return inner != NULL ? with(weir_json_new_object(), "default", inner) : NULL;
 }
 
 void weir_token_format(uint64_t version, char out[WEIR_TOKEN_LEN + 1])
@@ -205,9 +211,9 @@ int weir_elements_finish(weir_elements_t *elements)
     return rc;
 }
 
-int weir_elements_literal(weir_buffer_t *out, weir_str_t text)
+/* One element: its length less one in the tag, or in one or two bytes after it. */
+static void literal(weir_buffer_t *out, weir_str_t text)
 {
-    weir_assert(text.len > 0 && text.len <= 0xffff);
     size_t n = text.len - 1;
     if (n < 60) {
         weir_buffer_byte(out, (char)(n << 2));
@@ -219,7 +225,17 @@ int weir_elements_literal(weir_buffer_t *out, weir_str_t text)
         weir_buffer_byte(out, (char)n);
         weir_buffer_byte(out, (char)(n >> 8));
     }
-    return weir_buffer_append(out, text);
+    weir_buffer_append(out, text);
+}
+
+int weir_elements_literal(weir_buffer_t *out, weir_str_t text)
+{
+    while (text.len > 0) {
+        size_t part = text.len < CHUNK_BYTES ? text.len : CHUNK_BYTES;
+        literal(out, (weir_str_t){ text.data, part });
+        text = (weir_str_t){ text.data + part, text.len - part };
+    }
+    return out->failed;
 }
 
 int weir_elements_length(weir_buffer_t *out, uint64_t uncompressed)
