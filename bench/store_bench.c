@@ -196,7 +196,7 @@ int main(int argc, char **argv)
     char directory[512];
     char path[1024];
     snprintf(directory, sizeof(directory), "%s/weir-store-bench-XXXXXX",
-             argc > 3 ? argv[3] : "/tmp");
+             argc > 3 ? argv[3] : P_tmpdir);
     if (mkdtemp(directory) == NULL)
         die("mkdtemp", NULL);
     snprintf(path, sizeof(path), "%s/weir.db", directory);

@@ -291,22 +291,15 @@ static bool enqueue(store_t *store, pending_t *own)
 }
 
 /* With the queue locked. Those whose writes were just committed usually come
- * with their next one at once: a leader that waits for them a fraction of what
- * a commit costs halves the number of commits. Nobody is waited for who did not
- * write just now, so a lone writer never waits. */
+ * with their next one at once: a leader that waits for them, a fraction of what
+ * a commit costs, makes one commit of two. Nobody is waited for who did not
+ * write just now: a lone writer never waits. */
 static void gather(store_t *store)
 {
-    size_t expected = store->last_group + store->queue_count;
-    expected = expected < WRITES_PER_GROUP_MAX ? expected : WRITES_PER_GROUP_MAX;
-    int64_t wait_us = store->commit_us / 2 < GATHER_US_MAX ? store->commit_us / 2 : GATHER_US_MAX;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += wait_us * 1000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    size_t expected = store->expected;
     store->gather_until = expected;
     while (store->queue_count < expected)
-        if (pthread_cond_timedwait(&store->arrivals, &store->queue_lock, &until) != 0)
+        if (pthread_cond_timedwait(&store->arrivals, &store->queue_lock, &store->gather_end) != 0)
             break;
     store->gather_until = 0;
 }
@@ -324,13 +317,29 @@ static pending_t *take_group(store_t *store)
         store->queue_last = NULL;
     last->next = NULL;
     store->queue_count -= count;
-    store->last_group = count;
     return first;
 }
 
-static void hand_over(store_t *store)
+/* With the queue locked. `count` writes are done: their writers, and those who
+ * queued meanwhile, may all be in the next group. */
+static void expect(store_t *store, size_t count)
 {
+    count += store->queue_count;
+    store->expected = count < WRITES_PER_GROUP_MAX ? count : WRITES_PER_GROUP_MAX;
+    int64_t wait_us = store->commit_us / 2 < GATHER_US_MAX ? store->commit_us / 2 : GATHER_US_MAX;
+    clock_gettime(CLOCK_MONOTONIC, &store->gather_end);
+    store->gather_end.tv_nsec += wait_us * 1000;
+    store->gather_end.tv_sec += store->gather_end.tv_nsec / 1000000000;
+    store->gather_end.tv_nsec %= 1000000000;
+}
+
+static void hand_over(store_t *store, const pending_t *first)
+{
+    size_t count = 0;
+    for (const pending_t *p = first; p != NULL; p = p->next)
+        count++;
     pthread_mutex_lock(&store->queue_lock);
+    expect(store, count);
     pending_t *heir = store->queue_first;
     store->leading = heir != NULL;
     if (heir != NULL) {
@@ -364,12 +373,11 @@ int weir_sqlite_commit(store_t *store, weir_sqlite_work_t work, void *context,
     }
 
     pthread_mutex_lock(&store->queue_lock);
-    if (!lead)
-        gather(store);
+    gather(store);
     pending_t *first = take_group(store);
     pthread_mutex_unlock(&store->queue_lock);
     run_group(store, first);
-    hand_over(store);
+    hand_over(store, first);
     for (pending_t *p = first, *next = NULL; p != NULL; p = next) {
         next = p->next; /* once woken, its owner takes it off its stack */
         if (p != &own)

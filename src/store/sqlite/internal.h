@@ -94,9 +94,10 @@ typedef struct store {
     pthread_cond_t arrivals; /* for a leader that gathers */
     pending_t *queue_first, *queue_last;
     size_t queue_count;
-    size_t gather_until; /* arrivals are signalled at this many; 0: nobody waits */
-    size_t last_group;   /* writes in it */
-    int64_t commit_us;   /* what a commit takes, smoothed */
+    size_t gather_until;        /* arrivals are signalled at this many; 0: nobody waits */
+    size_t expected;            /* writes in the next group, if everybody comes again */
+    struct timespec gather_end; /* until when they are waited for */
+    int64_t commit_us;          /* what a commit takes, smoothed */
     bool leading;
 
     /* The leader's. */
