@@ -10,7 +10,9 @@ static bool better(const router_entry_t *a, const router_entry_t *b)
 {
     if (a->sort_key != b->sort_key)
         return a->sort_key > b->sort_key;
-    return memcmp(a->tie.bytes, b->tie.bytes, WEIR_UUID_BYTES) > 0;
+    int order = memcmp(a->tie.bytes, b->tie.bytes, WEIR_UUID_BYTES);
+    /* Of two regexes of one route, the one that it names first says what matched. */
+    return order != 0 ? order > 0 : a->path < b->path;
 }
 
 /* Entries from where `cursor` stands, best first, up to the end of its key. */

@@ -27,10 +27,10 @@ void router_entry_encode(const router_entry_t *entry, uint8_t out[ENTRY_BYTES])
     for (size_t i = 0; i < WEIR_UUID_BYTES; i++)
         out[8 + i] = (uint8_t)~entry->tie.bytes[i];
     memcpy(out + 24, entry->route.bytes, WEIR_UUID_BYTES);
-    be(out + 40, entry->methods, 2);
-    be(out + 42, entry->port, 2);
-    out[44] = entry->flags;
-    be(out + 45, entry->path, 2);
+    be(out + 40, entry->path, 2);
+    be(out + 42, entry->methods, 2);
+    be(out + 44, entry->port, 2);
+    out[46] = entry->flags;
 }
 
 bool router_entry_decode(MDB_val value, router_entry_t *ret)
@@ -42,10 +42,10 @@ bool router_entry_decode(MDB_val value, router_entry_t *ret)
     for (size_t i = 0; i < WEIR_UUID_BYTES; i++)
         ret->tie.bytes[i] = (uint8_t)~in[8 + i];
     memcpy(ret->route.bytes, in + 24, WEIR_UUID_BYTES);
-    ret->methods = (uint16_t)from_be(in + 40, 2);
-    ret->port = (uint16_t)from_be(in + 42, 2);
-    ret->flags = in[44];
-    ret->path = (uint16_t)from_be(in + 45, 2);
+    ret->path = (uint16_t)from_be(in + 40, 2);
+    ret->methods = (uint16_t)from_be(in + 42, 2);
+    ret->port = (uint16_t)from_be(in + 44, 2);
+    ret->flags = in[46];
     return true;
 }
 

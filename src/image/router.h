@@ -3,8 +3,8 @@
  *   router   class | host | 0 | path, at most KEY_BYTES_MAX bytes; a longer path is
  *            cut, and the entry says so: the whole is compared with the record
  *   value    (DUPSORT, so that the best entry of a key comes first)
- *            ~sort key u64 | ~tie UUID | route UUID | methods u16 | port u16 |
- *            flags u8 | path index u16, all big endian
+ *            ~sort key u64 | ~tie UUID | route UUID | path index u16 |
+ *            methods u16 | port u16 | flags u8, all big endian
  *
  * One route has an entry for each host and each path. A change writes its own
  * entries only: O(log n) each, whatever else the image holds. A request asks each
