@@ -62,10 +62,8 @@ static int begin(weir_frame_reader_t *reader, const struct wslay_frame_iocb *io,
         return weir_error_set(err, WEIR_INVALID, NULL, "a frame with reserved bits");
     if (!known_opcode(io->opcode))
         return weir_error_set(err, WEIR_INVALID, NULL, "a frame with opcode %u", io->opcode);
-    if (io->mask != reader->masked)
-        return weir_error_set(err, WEIR_INVALID, NULL,
-                              reader->masked ? "a frame that is not masked"
-                                             : "a frame that is masked");
+    if (reader->masked && !io->mask)
+        return weir_error_set(err, WEIR_INVALID, NULL, "a frame that is not masked");
     if (io->opcode >= WEIR_FRAME_CLOSE && (io->payload_length > 125 || !io->fin))
         return weir_error_set(err, WEIR_INVALID, NULL, "a control frame that is too long");
     if (io->payload_length > reader->payload.len_max)

@@ -24,7 +24,8 @@ typedef struct weir_frame {
 
 typedef struct weir_frame_reader weir_frame_reader_t;
 
-/* `masked`: what must come (a server: true). `payload_max`: as on the wire. */
+/* `masked`: frames must be masked (a server); else they may be, though none should
+ * (A.3). `payload_max`: as on the wire. */
 int weir_frame_reader_new(bool masked, size_t payload_max, weir_frame_reader_t **ret,
                           weir_error_t *err);
 void weir_frame_reader_free(weir_frame_reader_t *reader);

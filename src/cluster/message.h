@@ -24,6 +24,8 @@ weir_id_kind_t weir_message_id(const weir_json_t *message);
 weir_json_t *weir_message_call(const char *method, weir_json_t *params, const weir_json_t *id);
 weir_json_t *weir_message_result(const weir_json_t *id, weir_json_t *result);
 weir_json_t *weir_message_error(const weir_json_t *id, int code, const char *text);
+/* {"default": {"NAME": value}}: the one namespace that there is. Takes `value`. */
+weir_json_t *weir_message_in_default(const char *name, weir_json_t *value);
 
 /* Versions as the two dialects write them (sync-protocol C.1). */
 enum { WEIR_TOKEN_LEN = 32 };
@@ -48,7 +50,7 @@ void weir_elements_release(weir_elements_t *elements);
  * WEIR_TOO_LARGE when bytes_max is reached. */
 int weir_elements_append(weir_elements_t *elements, weir_str_t text);
 int weir_elements_finish(weir_elements_t *elements);
-/* Appends `text` as a literal element to `out` (no compression). */
+/* Appends `text` as literal elements to `out` (no compression). */
 int weir_elements_literal(weir_buffer_t *out, weir_str_t text);
 /* Appends the length that begins a block. */
 int weir_elements_length(weir_buffer_t *out, uint64_t uncompressed);

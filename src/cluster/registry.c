@@ -7,15 +7,23 @@
 #include <search.h>
 #include <stdlib.h>
 
-enum { ID_BYTES_MAX = 128, TEXT_BYTES_MAX = 256, DOCUMENT_BYTES_MAX = 1024 * 1024 };
+enum {
+    ID_BYTES_MAX = 128,
+    TEXT_BYTES_MAX = 256,
+    DOCUMENT_BYTES_MAX = 1024 * 1024,
+    QUARANTINED_MAX = 100, /* listed of a node; the count has them all */
+    REWRITE_MS = 60000,    /* a row that only shows signs of life is written so often */
+    FORGET_MAX = 64,       /* nodes forgotten at once */
+};
 
 typedef struct node {
     char id[ID_BYTES_MAX + 1];
     weir_json_t *row; /* the members that are kept over restarts */
     uint64_t version;
     unsigned sockets;
-    bool changed;
-    int64_t last_seen_ms;
+    bool changed; /* in something that is written at once */
+    bool moved;   /* only in its version or signs of life */
+    int64_t last_seen_ms, saved_ms;
 } node_t;
 
 struct weir_registry {
@@ -81,25 +89,53 @@ static node_t *find(weir_registry_t *registry, weir_str_t id, bool make)
     return node;
 }
 
-/* A member that could not be set for want of memory keeps its old value. */
-static void set(node_t *node, const char *name, weir_json_t *value)
+/* A member that could not be set for want of memory keeps its old value. Takes
+ * `value`. True: it is another one than before. */
+static bool set(node_t *node, const char *name, weir_json_t *value)
 {
-    if (value != NULL && weir_json_set(node->row, name, value) == WEIR_OK)
-        node->changed = true;
+    if (value == NULL)
+        return false;
+    if (weir_json_equal(weir_json_get(node->row, name), value)) {
+        weir_json_free(value);
+        return false;
+    }
+    return weir_json_set(node->row, name, value) == WEIR_OK;
 }
 
-static void set_text(node_t *node, const char *name, weir_str_t text)
+static weir_json_t *new_text(weir_str_t text, size_t bytes_max)
 {
-    if (text.len > TEXT_BYTES_MAX)
-        text.len = TEXT_BYTES_MAX;
-    set(node, name, text.data != NULL ? weir_json_new_string(text) : weir_json_new_null());
+    if (text.len > bytes_max)
+        text.len = bytes_max;
+    while (text.len > 0 && text.len == bytes_max && (text.data[text.len - 1] & 0x80))
+        text.len--; /* no half of a character at the end */
+    return text.data != NULL ? weir_json_new_string(text) : weir_json_new_null();
+}
+
+static bool set_text(node_t *node, const char *name, weir_str_t text)
+{
+    return set(node, name, new_text(text, TEXT_BYTES_MAX));
 }
 
 static void seen(node_t *node, int64_t now_ms)
 {
     node->last_seen_ms = now_ms;
-    set(node, "last_seen", weir_json_new_number((double)(now_ms / 1000)));
+    node->moved |= set(node, "last_seen", weir_json_new_number((double)(now_ms / 1000)));
     set(node, "updated_at", weir_json_new_number((double)(now_ms / 1000)));
+}
+
+static weir_json_t *copy_or_null(const weir_json_t *value)
+{
+    return value != NULL ? weir_json_copy(value) : weir_json_new_null();
+}
+
+static weir_json_t *certificate_details(int64_t expiry_s)
+{
+    weir_json_t *details = weir_json_new_object();
+    if (details != NULL && weir_json_set(details, "expiry_timestamp",
+                                         weir_json_new_number((double)expiry_s)) == WEIR_OK)
+        return details;
+    weir_json_free(details);
+    return NULL;
 }
 
 void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
@@ -109,24 +145,16 @@ void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t 
     node_t *node = find(registry, facts->node_id, true);
     if (node != NULL) {
         registry->connected += node->sockets++ == 0;
-        set_text(node, "hostname", facts->hostname);
-        set_text(node, "ip", facts->ip);
-        set_text(node, "version", facts->version);
-        set(node, "labels",
-            facts->labels != NULL ? weir_json_copy(facts->labels) : weir_json_new_null());
-        set(node, "rpc_capabilities",
-            facts->capabilities != NULL ? weir_json_copy(facts->capabilities)
-                                        : weir_json_new_array());
-        weir_json_t *details = weir_json_new_object();
-        if (details != NULL &&
-            weir_json_set(details, "expiry_timestamp",
-                          weir_json_new_number((double)facts->certificate_expiry_s)) == WEIR_OK)
-            set(node, "cert_details", details);
-        else
-            weir_json_free(details);
+        node->changed |= set_text(node, "hostname", facts->hostname);
+        node->changed |= set_text(node, "ip", facts->ip);
+        node->changed |= set_text(node, "version", facts->version);
+        node->changed |= set(node, "labels", copy_or_null(facts->labels));
+        node->changed |= set(node, "rpc_capabilities", copy_or_null(facts->capabilities));
+        node->changed |=
+            set(node, "cert_details", certificate_details(facts->certificate_expiry_s));
+        node->changed |= set_text(node, "sync_status", WEIR_STR("normal"));
         if (weir_json_get(node->row, "config_hash") == NULL)
             set_text(node, "config_hash", WEIR_STR("00000000000000000000000000000000"));
-        set_text(node, "sync_status", WEIR_STR("normal"));
         seen(node, now_ms);
     }
     pthread_mutex_unlock(&registry->lock);
@@ -150,24 +178,77 @@ void weir_registry_seen(weir_registry_t *registry, weir_str_t node_id, weir_str_
     node_t *node = find(registry, node_id, false);
     if (node != NULL) {
         node->version = version;
-        set_text(node, "config_hash", config_hash);
+        node->moved |= set_text(node, "config_hash", config_hash);
         seen(node, now_ms);
     }
     pthread_mutex_unlock(&registry->lock);
 }
 
+/* A copy of a list of quarantined entities within our limits; NULL: no memory. */
+static weir_json_t *copy_quarantined(const weir_json_t *list)
+{
+    static const char *const texts[] = { "type", "id", "name", "field", "reason" };
+    weir_json_t *out = weir_json_new_array();
+    int rc = out != NULL ? WEIR_OK : WEIR_NO_MEMORY;
+    size_t count = 0;
+    for (const weir_json_t *item = weir_json_first(list);
+         rc == WEIR_OK && item != NULL && count < QUARANTINED_MAX; item = weir_json_next(item)) {
+        weir_json_t *entry = weir_json_new_object();
+        rc = entry != NULL ? WEIR_OK : WEIR_NO_MEMORY;
+        for (size_t i = 0; rc == WEIR_OK && i < WEIR_COUNT(texts); i++)
+            rc = weir_json_set(
+                entry, texts[i],
+                new_text(weir_json_string(weir_json_get(item, texts[i])), TEXT_BYTES_MAX));
+        if (rc == WEIR_OK)
+            rc = weir_json_set(
+                entry, "serving_older",
+                weir_json_new_boolean(weir_json_get_boolean(item, "serving_older", false)));
+        if (rc == WEIR_OK)
+            rc = weir_json_append(out, entry);
+        else
+            weir_json_free(entry);
+        count++;
+    }
+    if (rc == WEIR_OK)
+        return out;
+    weir_json_free(out);
+    return NULL;
+}
+
 void weir_registry_report(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *report,
                           int64_t now_ms)
 {
-    static const char *const names[] = { "quarantined", "quarantined_count", "last_error" };
     pthread_mutex_lock(&registry->lock);
     node_t *node = find(registry, node_id, false);
     if (node != NULL) {
-        for (size_t i = 0; i < WEIR_COUNT(names); i++) {
-            const weir_json_t *value = weir_json_get(report, names[i]);
-            if (value != NULL)
-                set(node, names[i], weir_json_copy(value));
-        }
+        const weir_json_t *list = weir_json_get(report, "quarantined");
+        double count =
+            weir_json_get_number(report, "quarantined_count", (double)weir_json_count(list));
+        node->changed |= set(node, "quarantined", copy_quarantined(list));
+        node->changed |= set(node, "quarantined_count",
+                             weir_json_new_number(count > 0 && count < 1e15 ? count : 0));
+        node->changed |=
+            set_text(node, "last_error", weir_json_string(weir_json_get(report, "last_error")));
+        seen(node, now_ms);
+    }
+    pthread_mutex_unlock(&registry->lock);
+}
+
+void weir_registry_refused(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *fault,
+                           int64_t now_ms)
+{
+    WEIR_AUTO(buffer) weir_buffer_t text;
+    weir_buffer_init(&text, DOCUMENT_BYTES_MAX);
+    const weir_json_t *error = weir_json_get(fault, "error");
+    /* Its "message" is the same for every fault: what is wrong stands in these. */
+    weir_buffer_append(&text, WEIR_STR("it refuses the configuration: "));
+    weir_json_print(weir_json_get(error, "fields"), &text);
+    weir_buffer_byte(&text, ' ');
+    weir_json_print(weir_json_get(error, "flattened_errors"), &text);
+    pthread_mutex_lock(&registry->lock);
+    node_t *node = find(registry, node_id, false);
+    if (node != NULL) {
+        node->changed |= set_text(node, "last_error", weir_buffer_str(&text));
         seen(node, now_ms);
     }
     pthread_mutex_unlock(&registry->lock);
@@ -216,7 +297,8 @@ static void list_node(const void *at, VISIT visit, void *context)
         double value;
     } numbers[] = {
         { "ttl", (double)ttl },
-        { "config_version", (double)node->version },
+        { "config_version", (double)node->version }, /* applied */
+        { "newest_version", (double)l->newest },
         { "lag", (double)lag },
     };
     for (size_t i = 0; fine && i < WEIR_COUNT(numbers); i++)
@@ -260,35 +342,67 @@ typedef struct saved {
 typedef struct collection {
     saved_t *list;
     size_t count, limit;
-    int64_t purge_delay_s;
+    node_t *forgotten[FORGET_MAX];
+    size_t forgotten_count;
+    int64_t purge_delay_ms, now_ms;
 } collection_t;
 
-static void collect_changed(const void *at, VISIT visit, void *context)
+static bool is_due(const collection_t *c, const node_t *node)
+{
+    return node->changed || (node->moved && c->now_ms - node->saved_ms >= REWRITE_MS);
+}
+
+static void collect(const void *at, VISIT visit, void *context)
 {
     collection_t *c = context;
     node_t *node = *(node_t *const *)at;
-    if ((visit != postorder && visit != leaf) || !node->changed || c->count == c->limit)
+    if (visit != postorder && visit != leaf)
         return;
-    node->changed = false;
+    if (node->sockets == 0 && c->now_ms - node->last_seen_ms > c->purge_delay_ms) {
+        if (c->forgotten_count < FORGET_MAX)
+            c->forgotten[c->forgotten_count++] = node;
+        return;
+    }
+    if (!is_due(c, node) || c->count == c->limit)
+        return;
+    node->changed = node->moved = false;
+    node->saved_ms = c->now_ms;
     saved_t *saved = &c->list[c->count];
     if (weir_uuid_parse(weir_str(node->id), &saved->id) != WEIR_OK)
         return; /* a row needs a UUID (sync-protocol A.2) */
     weir_buffer_init(&saved->text, DOCUMENT_BYTES_MAX);
     weir_json_print(node->row, &saved->text);
-    saved->expires_ms = node->last_seen_ms + c->purge_delay_s * 1000;
-    c->count += saved->text.failed == WEIR_OK;
+    saved->expires_ms = node->last_seen_ms + c->purge_delay_ms;
+    if (saved->text.failed == WEIR_OK)
+        c->count++;
+    else
+        weir_buffer_release(&saved->text);
+}
+
+/* Under the lock, and not during the walk. */
+static void forget(weir_registry_t *registry, const collection_t *c)
+{
+    for (size_t i = 0; i < c->forgotten_count; i++) {
+        tdelete(c->forgotten[i], &registry->nodes, by_id);
+        free_node(c->forgotten[i]);
+        registry->known--;
+    }
 }
 
 int weir_registry_save(weir_registry_t *registry, weir_store_t *store, size_t limit, int64_t now_ms,
                        weir_error_t *err)
 {
-    (void)now_ms;
-    collection_t c = { .limit = limit, .purge_delay_s = registry->purge_delay_s };
+    collection_t c = {
+        .limit = limit,
+        .purge_delay_ms = registry->purge_delay_s * 1000,
+        .now_ms = now_ms,
+    };
     c.list = weir_calloc(limit, sizeof(*c.list));
     if (c.list == NULL)
         return weir_error_memory(err);
     pthread_mutex_lock(&registry->lock);
-    twalk_r(registry->nodes, collect_changed, &c);
+    twalk_r(registry->nodes, collect, &c);
+    forget(registry, &c);
     pthread_mutex_unlock(&registry->lock);
     int rc = WEIR_OK;
     for (size_t i = 0; i < c.count; i++) {
@@ -316,6 +430,7 @@ static int load_node(void *context, const weir_delta_t *row)
         node->row = members;
         members = NULL;
         node->last_seen_ms = (int64_t)weir_json_get_number(node->row, "last_seen", 0) * 1000;
+        node->saved_ms = node->last_seen_ms;
     }
     pthread_mutex_unlock(&registry->lock);
     weir_json_free(members);

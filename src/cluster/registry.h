@@ -30,9 +30,14 @@ void weir_registry_disconnected(weir_registry_t *registry, weir_str_t node_id, i
 /* The node said that it has `version` (config_hash: 32 characters). */
 void weir_registry_seen(weir_registry_t *registry, weir_str_t node_id, weir_str_t config_hash,
                         uint64_t version, int64_t now_ms);
-/* Its report: {"quarantined": [...], "last_error": text or null}; copied. */
+/* Its report (a Weir): {"quarantined": [...], "quarantined_count": n, "last_error":
+ * text or null}; what is known of it is copied, within limits. */
 void weir_registry_report(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *report,
                           int64_t now_ms);
+
+/* notify_validation_error of a 3.10 node (sync-protocol C.7): becomes its last_error. */
+void weir_registry_refused(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *fault,
+                           int64_t now_ms);
 
 /* Array of rows for /clustering/data-planes (sync-protocol F.2, and what Weir
  * adds: connected, version, lag, quarantined, last_error), ordered by id. */
@@ -41,10 +46,12 @@ int weir_registry_list(weir_registry_t *registry, uint64_t newest, int64_t now_m
 /* Numbers for metrics. */
 void weir_registry_count(weir_registry_t *registry, size_t *ret_known, size_t *ret_connected);
 
-/* Writes what has changed since the last time to the store, at most `limit` nodes;
- * and reads it all back, at start. */
+/* Writes what has changed to the store, at most `limit` nodes, and forgets who has
+ * been away for longer than purge_delay_s. What changes with every version or
+ * sign of life is written only now and then, so that many nodes cost few writes. */
 int weir_registry_save(weir_registry_t *registry, weir_store_t *store, size_t limit, int64_t now_ms,
                        weir_error_t *err);
+/* Reads it all back, at start. */
 int weir_registry_load(weir_registry_t *registry, weir_store_t *store, int64_t now_ms,
                        weir_error_t *err);
 

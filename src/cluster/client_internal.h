@@ -1,0 +1,61 @@
+/* client_internal.h -- a client from inside: client.c has the connection, pull.c
+ * what is asked of the control plane and what becomes of its answers. */
+#ifndef WEIR_CLIENT_INTERNAL_H
+#define WEIR_CLIENT_INTERNAL_H
+
+#include "cluster/client.h"
+#include "cluster/encode.h"
+#include "cluster/frame.h"
+#include "cluster/hello.h"
+
+enum {
+    CLIENT_TEXT_MAX = 256,
+    CLIENT_KEY_TEXT = 24, /* 16 bytes in base64 */
+};
+
+typedef enum client_step {
+    CLIENT_DOWN,
+    CLIENT_UPGRADE,
+    CLIENT_HELLO,
+    CLIENT_READY,
+} client_step_t;
+
+struct weir_client {
+    weir_client_options_t options;
+    char host[CLIENT_TEXT_MAX], node_id[CLIENT_TEXT_MAX], hostname[CLIENT_TEXT_MAX];
+    char compat_version[CLIENT_TEXT_MAX];
+    client_step_t step;
+    weir_frame_reader_t *frames;
+    weir_buffer_t head; /* of the answer to the upgrade */
+    char key[CLIENT_KEY_TEXT + 1];
+    weir_dialect_t dialect;
+    bool weir_peer;
+    bool proven;  /* an answer in this dialect was understood, on this connection */
+    bool flipped; /* the other dialect is tried (C.9) */
+    uint64_t version, newest;
+    int64_t started_ms, heard_ms, pinged_ms;
+    bool asking;
+    uint64_t ask_id, next_id;
+    int64_t asked_ms, next_ask_ms;
+    unsigned failures;     /* get_delta calls that came to nothing, one after another */
+    weir_json_t *reported; /* the last report that was sent on this connection */
+};
+
+/* client.c */
+int client_closed(weir_error_t *err, const char *why);
+int client_close(weir_client_t *c, weir_error_t *err, const char *why);
+/* Takes `message`; NULL counts as "no memory". */
+int client_send(weir_client_t *c, weir_json_t *message, weir_error_t *err);
+void client_fault(weir_client_t *c, const char *what, const weir_error_t *why);
+
+/* pull.c */
+/* Asks for what is new, now. Nothing if a question is open. */
+int pull_ask(weir_client_t *c, int64_t now_ms, weir_error_t *err);
+int pull_take_response(weir_client_t *c, const weir_json_t *message, int64_t now_ms,
+                       weir_error_t *err);
+/* The control plane told of `version`. */
+int pull_noticed(weir_client_t *c, uint64_t version, int64_t now_ms, weir_error_t *err);
+int pull_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err);
+int pull_report(weir_client_t *c, weir_error_t *err);
+
+#endif
