@@ -15,6 +15,7 @@
 #include "store/store.h"
 
 struct weir_registry; /* cluster/registry.h: the data planes, live */
+struct weir_reader;   /* image/image.h */
 
 typedef struct ngx_http_weir_main_conf_s {
     weir_settings_t *settings; /* directive weir_settings; freed with the cycle */
@@ -26,12 +27,27 @@ typedef struct ngx_http_weir_main_conf_s {
     weir_store_t *store;
     /* Set by the cluster module in its init_process; NULL without it. */
     struct weir_registry *registry;
+
+    /* The core module's own: see ngx_http_weir_reader(). */
+    struct weir_reader *reader;
+    ino_t reader_inode;
+    time_t reader_checked;
+    ngx_event_t expiry;
+    ngx_thread_task_t *expiry_task;
 } ngx_http_weir_main_conf_t;
 
 extern ngx_module_t ngx_http_weir_module;
 
 /* The main configuration of the running cycle, or NULL without weir_settings. */
 ngx_http_weir_main_conf_t *ngx_http_weir_main(ngx_cycle_t *cycle);
+
+/* This process' reader of PREFIX/image, or NULL while there is none. LMDB must be
+ * opened only once a process, so all modules share it. Call it for every use, do
+ * not keep it: an image that was set aside and made anew is noticed here. */
+struct weir_reader *ngx_http_weir_reader(ngx_http_weir_main_conf_t *conf, ngx_log_t *log);
+
+/* The thread pool "weir", where everything runs that may block. */
+ngx_thread_pool_t *ngx_http_weir_thread_pool(ngx_cycle_t *cycle);
 
 static ngx_inline weir_str_t ngx_http_weir_str(ngx_str_t text)
 {

@@ -1,0 +1,106 @@
+/* sync.c -- `weir sync status`: what the image of a data plane holds, and what
+ * its agent says of the control plane. */
+#include "cli/cli.h"
+
+#include "base/buffer.h"
+#include "base/json.h"
+#include "image/image.h"
+
+#include <time.h>
+#include <unistd.h>
+
+enum { REPORT_BYTES_MAX = 256 * 1024 };
+
+static void print_time(const char *label, int64_t ms)
+{
+    char text[32];
+    struct tm calendar;
+    time_t seconds = (time_t)(ms / 1000);
+    if (ms <= 0)
+        return;
+    gmtime_r(&seconds, &calendar);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &calendar);
+    printf("%-16s %s\n", label, text);
+}
+
+static int print_image(const char *prefix, weir_error_t *err)
+{
+    char path[CLI_PATH_MAX];
+    weir_reader_t *reader = NULL;
+    weir_image_state_t state = { 0 };
+    cli_path(prefix, "image", path, sizeof(path));
+    int rc = weir_reader_open(path, &reader, err);
+    if (rc == WEIR_NOT_FOUND)
+        return weir_error_set(err, rc, NULL, "there is no configuration yet in %s", path);
+    if (rc == WEIR_OK)
+        rc = weir_reader_enter(reader, err);
+    if (rc == WEIR_OK) {
+        rc = weir_reader_state(reader, &state, err);
+        weir_reader_leave(reader);
+    }
+    weir_reader_close(reader);
+    if (rc != WEIR_OK)
+        return rc;
+    printf("%-16s %" PRIu64 "\n", "version", state.version);
+    printf("%-16s %s\n", "complete", state.complete ? "yes" : "no");
+    printf("%-16s %" PRIu64 "\n", "entities", state.entities);
+    printf("%-16s %" PRIu64 "\n", "quarantined", state.quarantined);
+    printf("%-16s %" PRIu64 "\n", "commits", state.commits);
+    print_time("last change", state.committed_ms);
+    return WEIR_OK;
+}
+
+static weir_json_t *read_report(const char *prefix)
+{
+    char path[CLI_PATH_MAX];
+    weir_json_t *report = NULL;
+    WEIR_AUTO(buffer) weir_buffer_t text;
+    weir_buffer_init(&text, REPORT_BYTES_MAX);
+    cli_path(prefix, "agent.json", path, sizeof(path));
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return NULL;
+    char *to = weir_buffer_reserve(&text, REPORT_BYTES_MAX);
+    if (to != NULL)
+        text.len = fread(to, 1, REPORT_BYTES_MAX, file);
+    fclose(file);
+    return weir_json_parse(weir_buffer_str(&text), &report, NULL) == WEIR_OK ? report : NULL;
+}
+
+static void print_report(const char *prefix)
+{
+    pid_t pid = cli_running(prefix, "agent");
+    weir_json_t *report = read_report(prefix);
+    if (report == NULL || pid == 0) {
+        printf("%-16s %s\n", "agent", pid == 0 ? "not running" : "has not said anything yet");
+        weir_json_free(report);
+        return;
+    }
+    weir_str_t nothing = WEIR_STR("");
+    weir_str_t plane = weir_json_get_string(report, "control_plane", nothing);
+    weir_str_t error = weir_json_get_string(report, "last_error", nothing);
+    weir_str_t resync = weir_json_get_string(report, "last_resync", nothing);
+    bool connected = weir_json_get_boolean(report, "connected", false);
+    printf("%-16s running (pid %d)\n", "agent", (int)pid);
+    printf("%-16s %.*s, %s\n", "control plane", WEIR_STR_ARG(plane),
+           connected ? "connected" : "not connected");
+    printf("%-16s %.0f\n", "newest version", weir_json_get_number(report, "newest", 0));
+    printf("%-16s %.0f\n", "behind by", weir_json_get_number(report, "lag", 0));
+    if (error.len > 0)
+        printf("%-16s %.*s\n", "last error", WEIR_STR_ARG(error));
+    if (resync.len > 0)
+        printf("%-16s %.*s\n", "last full sync", WEIR_STR_ARG(resync));
+    weir_json_free(report);
+}
+
+int cli_sync_status(const cli_options_t *options)
+{
+    char prefix[CLI_PATH_MAX];
+    weir_error_t err = { 0 };
+    int rc = cli_prefix(options, prefix, sizeof(prefix), &err);
+    if (rc == WEIR_OK)
+        rc = print_image(prefix, &err);
+    if (rc == WEIR_OK || rc == WEIR_NOT_FOUND)
+        print_report(prefix);
+    return rc == WEIR_OK ? EXIT_OK : cli_fail(&err);
+}

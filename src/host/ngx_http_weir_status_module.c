@@ -1,0 +1,349 @@
+/* ngx_http_weir_status_module.c -- /status, /status/ready and /metrics
+ * (admin-api 11, sync-protocol F.2).
+ *
+ * Directive: `weir_status;` in a location. Everything here takes microseconds:
+ * numbers of nginx, one look into the image or into the store. */
+#include "host/ngx_http_weir.h"
+
+#include "base/buffer.h"
+#include "cluster/registry.h"
+#include "image/image.h"
+
+enum { BODY_BYTES_MAX = 64 * 1024 };
+
+/* What the node can say about its configuration. */
+typedef struct ngx_http_weir_status_s {
+    ngx_http_weir_main_conf_t *conf;
+    ngx_flag_t has_store;
+    ngx_flag_t store_answers;
+    ngx_flag_t has_image;
+    weir_image_state_t image;
+    const char *not_ready; /* NULL: ready */
+} ngx_http_weir_status_t;
+
+static char *ngx_http_weir_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+static ngx_command_t ngx_http_weir_status_commands[] = {
+    { ngx_string("weir_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, ngx_http_weir_status, 0, 0,
+      NULL },
+    ngx_null_command,
+};
+
+static ngx_http_module_t ngx_http_weir_status_module_ctx = {
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+};
+
+extern ngx_module_t ngx_http_weir_status_module;
+ngx_module_t ngx_http_weir_status_module = {
+    NGX_MODULE_V1,
+    &ngx_http_weir_status_module_ctx,
+    ngx_http_weir_status_commands,
+    NGX_HTTP_MODULE,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
+    NGX_MODULE_V1_PADDING,
+};
+
+/* -- looking --------------------------------------------------------------------- */
+
+static ngx_flag_t ngx_http_weir_status_ask_store(weir_store_t *store)
+{
+    static const weir_uuid_t nobody;
+    weir_arena_t arena;
+    weir_row_t row;
+    weir_arena_init(&arena, BODY_BYTES_MAX);
+    int rc = weir_store_get(store, WEIR_SERVICES, &nobody, &arena, &row, NULL);
+    weir_arena_release(&arena);
+    return rc == WEIR_OK || rc == WEIR_NOT_FOUND;
+}
+
+static ngx_flag_t ngx_http_weir_status_ask_image(ngx_http_weir_main_conf_t *conf, ngx_log_t *log,
+                                                 weir_image_state_t *ret)
+{
+    struct weir_reader *reader = ngx_http_weir_reader(conf, log);
+    weir_error_t err = { 0 };
+    if (reader == NULL) {
+        return 0;
+    }
+    int rc = weir_reader_enter(reader, &err);
+    if (rc == WEIR_OK) {
+        rc = weir_reader_state(reader, ret, &err);
+        weir_reader_leave(reader);
+    }
+    if (rc != WEIR_OK) {
+        ngx_log_error(NGX_LOG_ERR, log, 0, "cannot read the image: %s", err.reason);
+    }
+    return rc == WEIR_OK;
+}
+
+static void ngx_http_weir_status_look(ngx_http_weir_status_t *status, ngx_log_t *log)
+{
+    ngx_http_weir_main_conf_t *conf = status->conf;
+    status->has_store = ngx_strcmp(conf->role, "data_plane") != 0;
+    if (status->has_store) {
+        status->store_answers = conf->store != NULL && ngx_http_weir_status_ask_store(conf->store);
+        if (!status->store_answers) {
+            status->not_ready = "failed to connect to database";
+        }
+    }
+    if (ngx_strcmp(conf->role, "control_plane") != 0) {
+        status->has_image = ngx_http_weir_status_ask_image(conf, log, &status->image);
+        if (status->not_ready == NULL && (!status->has_image || !status->image.complete)) {
+            status->not_ready = "no configuration available (empty configuration present)";
+        }
+    }
+}
+
+/* -- saying -------------------------------------------------------------------------- */
+
+static void ngx_http_weir_status_body(const ngx_http_weir_status_t *status, weir_buffer_t *out)
+{
+    const char *compat = weir_setting_string(status->conf->settings, "cluster_compat_version");
+    weir_buffer_byte(out, '{');
+    if (status->has_store) {
+        weir_buffer_printf(out, "\"database\":{\"reachable\":%s},",
+                           status->store_answers ? "true" : "false");
+    }
+    if (ngx_strcmp(status->conf->role, "control_plane") != 0) {
+        weir_buffer_printf(out, "\"configuration_hash\":\"%032" PRIx64 "\",",
+                           status->image.version);
+        weir_buffer_printf(
+            out,
+            "\"configuration\":{\"version\":%" PRIu64 ",\"complete\":%s,"
+            "\"entities\":%" PRIu64 ",\"quarantined\":%" PRIu64 ",\"committed_ms\":%" PRId64 "},",
+            status->image.version, status->image.complete ? "true" : "false",
+            status->image.entities, status->image.quarantined, status->image.committed_ms);
+    }
+    weir_buffer_printf(out, "\"version\":\"%s\",\"role\":\"%s\",", compat, status->conf->role);
+    weir_buffer_printf(out,
+                       "\"server\":{\"connections_accepted\":%lu,\"connections_active\":%lu,"
+                       "\"connections_handled\":%lu,\"connections_reading\":%lu,"
+                       "\"connections_waiting\":%lu,\"connections_writing\":%lu,"
+                       "\"total_requests\":%lu}}",
+                       *ngx_stat_accepted, *ngx_stat_active, *ngx_stat_handled, *ngx_stat_reading,
+                       *ngx_stat_waiting, *ngx_stat_writing, *ngx_stat_requests);
+}
+
+static void ngx_http_weir_status_metric(weir_buffer_t *out, const char *name, const char *kind,
+                                        const char *help)
+{
+    weir_buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
+}
+
+static void ngx_http_weir_status_number(weir_buffer_t *out, const char *name, const char *kind,
+                                        const char *help, uint64_t value)
+{
+    ngx_http_weir_status_metric(out, name, kind, help);
+    weir_buffer_printf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void ngx_http_weir_status_nginx_metrics(weir_buffer_t *out)
+{
+    const struct {
+        const char *state;
+        ngx_atomic_t value;
+    } states[] = {
+        { "accepted", *ngx_stat_accepted }, { "active", *ngx_stat_active },
+        { "handled", *ngx_stat_handled },   { "reading", *ngx_stat_reading },
+        { "waiting", *ngx_stat_waiting },   { "writing", *ngx_stat_writing },
+        { "total", *ngx_stat_accepted },
+    };
+    ngx_http_weir_status_metric(out, "kong_nginx_connections_total", "gauge",
+                                "Number of connections by subsystem");
+    for (size_t i = 0; i < WEIR_COUNT(states); i++) {
+        weir_buffer_printf(out,
+                           "kong_nginx_connections_total{subsystem=\"http\",state=\"%s\"} %lu\n",
+                           states[i].state, states[i].value);
+    }
+    ngx_http_weir_status_number(out, "kong_nginx_requests_total", "gauge",
+                                "Number of requests total", *ngx_stat_requests);
+}
+
+static void ngx_http_weir_status_image_metrics(const weir_image_state_t *image, weir_buffer_t *out)
+{
+    ngx_http_weir_status_number(out, "weir_config_version", "gauge",
+                                "Version of the configuration that serves", image->version);
+    ngx_http_weir_status_number(out, "weir_config_complete", "gauge",
+                                "Whether a complete configuration serves", image->complete);
+    ngx_http_weir_status_number(out, "weir_config_entities", "gauge",
+                                "Entities of the configuration", image->entities);
+    ngx_http_weir_status_number(out, "weir_config_quarantined", "gauge",
+                                "Entities that could not be accepted", image->quarantined);
+    ngx_http_weir_status_number(out, "weir_config_commits_total", "counter",
+                                "Changes applied since the image was made", image->commits);
+    ngx_http_weir_status_number(out, "weir_config_committed_seconds", "gauge",
+                                "When the last change was applied",
+                                (uint64_t)(image->committed_ms / 1000));
+    ngx_http_weir_status_number(out, "weir_config_bytes", "gauge", "Bytes used of the image",
+                                image->bytes_used);
+}
+
+static void ngx_http_weir_status_store_metrics(const ngx_http_weir_main_conf_t *conf,
+                                               weir_buffer_t *out)
+{
+    static const struct {
+        weir_entity_type_t type;
+        const char *name;
+    } kinds[] = {
+        { WEIR_SERVICES, "services" },   { WEIR_ROUTES, "routes" },
+        { WEIR_CONSUMERS, "consumers" }, { WEIR_PLUGINS, "plugins" },
+        { WEIR_UPSTREAMS, "upstreams" }, { WEIR_CERTIFICATES, "certificates" },
+    };
+    size_t known = 0;
+    size_t connected = 0;
+    ngx_http_weir_status_number(out, "weir_store_version", "gauge", "Newest committed version",
+                                weir_store_version(conf->store));
+    ngx_http_weir_status_metric(out, "weir_store_entities", "gauge", "Entities in the database");
+    for (size_t i = 0; i < WEIR_COUNT(kinds); i++) {
+        weir_buffer_printf(out, "weir_store_entities{type=\"%s\"} %" PRIu64 "\n", kinds[i].name,
+                           weir_store_count(conf->store, kinds[i].type));
+    }
+    if (conf->registry != NULL) {
+        weir_registry_count(conf->registry, &known, &connected);
+    }
+    ngx_http_weir_status_number(out, "weir_data_planes_known", "gauge",
+                                "Data planes that are not forgotten yet", known);
+    ngx_http_weir_status_number(out, "weir_data_planes_connected", "gauge",
+                                "Data planes with an open connection", connected);
+}
+
+static void ngx_http_weir_status_metrics(const ngx_http_weir_status_t *status, weir_buffer_t *out)
+{
+    char id[WEIR_UUID_TEXT + 1];
+    weir_uuid_format(&status->conf->node_id, id);
+    ngx_http_weir_status_metric(out, "kong_node_info", "gauge", "Node metadata");
+    weir_buffer_printf(out, "kong_node_info{node_id=\"%s\",version=\"%s\"} 1\n", id,
+                       weir_setting_string(status->conf->settings, "cluster_compat_version"));
+    if (status->has_store) {
+        ngx_http_weir_status_number(out, "kong_datastore_reachable", "gauge",
+                                    "Datastore reachable, 0 is unreachable",
+                                    (uint64_t)status->store_answers);
+    }
+    ngx_http_weir_status_nginx_metrics(out);
+    if (status->has_image) {
+        ngx_http_weir_status_image_metrics(&status->image, out);
+    }
+    if (status->store_answers) {
+        ngx_http_weir_status_store_metrics(status->conf, out);
+    }
+}
+
+/* -- answering --------------------------------------------------------------------------- */
+
+static void ngx_http_weir_status_release(void *data)
+{
+    weir_buffer_release(data);
+}
+
+static ngx_int_t ngx_http_weir_status_header(ngx_http_request_t *r, const char *name,
+                                             const char *value)
+{
+    ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
+    if (header == NULL) {
+        return NGX_ERROR;
+    }
+    ngx_memzero(header, sizeof(*header));
+    header->hash = 1;
+    header->key.data = (u_char *)name;
+    header->key.len = ngx_strlen(name);
+    header->value.data = (u_char *)value;
+    header->value.len = ngx_strlen(value);
+    return NGX_OK;
+}
+
+static ngx_int_t ngx_http_weir_status_send(ngx_http_request_t *r, ngx_uint_t code, ngx_str_t type,
+                                           weir_buffer_t *body)
+{
+    if (body->failed != WEIR_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    r->headers_out.status = code;
+    r->headers_out.content_length_n = (off_t)body->len;
+    r->headers_out.content_type = type;
+    r->headers_out.content_type_len = type.len;
+    if (ngx_http_weir_status_header(r, "Access-Control-Allow-Origin", "*") != NGX_OK) {
+        return NGX_ERROR;
+    }
+    ngx_int_t rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+    ngx_buf_t *buffer = ngx_calloc_buf(r->pool);
+    if (buffer == NULL) {
+        return NGX_ERROR;
+    }
+    buffer->pos = (u_char *)body->data;
+    buffer->last = buffer->pos + body->len;
+    buffer->memory = 1;
+    buffer->last_buf = r == r->main;
+    buffer->last_in_chain = 1;
+    ngx_chain_t chain = { .buf = buffer, .next = NULL };
+    return ngx_http_output_filter(r, &chain);
+}
+
+static ngx_int_t ngx_http_weir_status_answer(ngx_http_request_t *r,
+                                             const ngx_http_weir_status_t *status,
+                                             weir_buffer_t *body)
+{
+    ngx_str_t json = ngx_string("application/json; charset=utf-8");
+    ngx_str_t text = ngx_string("text/plain; charset=UTF-8");
+    weir_str_t path = ngx_http_weir_str(r->uri);
+    if (path.len > 1 && path.data[path.len - 1] == '/') {
+        path.len--;
+    }
+    if (weir_str_is(path, "/status")) {
+        ngx_http_weir_status_body(status, body);
+        return ngx_http_weir_status_send(r, NGX_HTTP_OK, json, body);
+    }
+    if (weir_str_is(path, "/status/ready")) {
+        weir_buffer_printf(body, "{\"message\":\"%s\"}",
+                           status->not_ready != NULL ? status->not_ready : "ready");
+        ngx_uint_t code = status->not_ready != NULL ? NGX_HTTP_SERVICE_UNAVAILABLE : NGX_HTTP_OK;
+        return ngx_http_weir_status_send(r, code, json, body);
+    }
+    if (weir_str_is(path, "/metrics")) {
+        ngx_http_weir_status_metrics(status, body);
+        return ngx_http_weir_status_send(r, NGX_HTTP_OK, text, body);
+    }
+    weir_buffer_append(body, WEIR_STR("{\"message\":\"Not found\"}"));
+    return ngx_http_weir_status_send(r, NGX_HTTP_NOT_FOUND, json, body);
+}
+
+static ngx_int_t ngx_http_weir_status_handler(ngx_http_request_t *r)
+{
+    ngx_http_weir_status_t status = { .conf = ngx_http_weir_main((ngx_cycle_t *)ngx_cycle) };
+    if (status.conf == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD))) {
+        return NGX_HTTP_NOT_ALLOWED;
+    }
+    ngx_int_t rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    weir_buffer_t *body = ngx_palloc(r->pool, sizeof(*body));
+    ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(r->pool, 0);
+    if (body == NULL || cleanup == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    weir_buffer_init(body, BODY_BYTES_MAX);
+    cleanup->handler = ngx_http_weir_status_release;
+    cleanup->data = body;
+    ngx_http_weir_status_look(&status, r->connection->log);
+    return ngx_http_weir_status_answer(r, &status, body);
+}
+
+static char *ngx_http_weir_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    (void)cmd;
+    (void)conf;
+    ngx_http_core_loc_conf_t *core = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    core->handler = ngx_http_weir_status_handler;
+    return NGX_CONF_OK;
+}
