@@ -1,0 +1,93 @@
+/* compare.h -- are two images the same, byte for byte? But for what counts writes:
+ * versions and commits. For tests. */
+#ifndef WEIR_IMAGE_COMPARE_H
+#define WEIR_IMAGE_COMPARE_H
+
+#include "image/fixture.h"
+#include "image/router.h"
+
+/* Zeroes the version inside of one value. */
+static inline void compare_mask(database_t database, char *data, size_t len)
+{
+    if (database == DB_RECORDS || database == DB_QUARANTINE)
+        memset(data, 0, len < 8 ? len : 8);
+    if (database == DB_NAMES && len == 48)
+        memset(data + 40, 0, 8);
+    if (database != DB_PLANS)
+        return;
+    record_in_t in = { data, len, false };
+    weir_planned_t planned;
+    int32_t priority = 0;
+    for (const char *start = in.at; next_planned(&in, &planned, &priority); start = in.at)
+        memset(data + (start - data) + 20, 0, 8);
+}
+
+static inline void compare_dump(fixture_t *f, database_t database, weir_buffer_t *out)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    weir_buffer_init(out, SIZE_MAX / 2);
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    if (mdb_cursor_open(f->reader->txn, f->reader->dbi[database], &cursor) != 0)
+        abort();
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        put_u32(out, (uint32_t)key.mv_size);
+        weir_buffer_append(out, val_str(key));
+        put_u32(out, (uint32_t)value.mv_size);
+        size_t at = out->len;
+        weir_buffer_append(out, val_str(value));
+        if (value.mv_size > 0)
+            compare_mask(database, out->data + at, value.mv_size);
+    }
+    mdb_cursor_close(cursor);
+    weir_reader_leave(f->reader);
+}
+
+/* -1, or the first database that differs. */
+static inline int compare_images(fixture_t *a, fixture_t *b)
+{
+    int different = -1;
+    for (int d = DB_DOCUMENTS; different < 0 && d < DATABASES; d++) {
+        weir_buffer_t x, y;
+        compare_dump(a, (database_t)d, &x);
+        compare_dump(b, (database_t)d, &y);
+        if (!weir_str_equal(weir_buffer_str(&x), weir_buffer_str(&y)))
+            different = d;
+        weir_buffer_release(&x);
+        weir_buffer_release(&y);
+    }
+    state_t *s = &a->reader->state;
+    state_t *t = &b->reader->state;
+    if (different < 0 &&
+        (memcmp(s->class_entries, t->class_entries, sizeof(s->class_entries)) != 0 ||
+         memcmp(s->class_best, t->class_best, sizeof(s->class_best)) != 0 ||
+         memcmp(s->scope_plugins, t->scope_plugins, sizeof(s->scope_plugins)) != 0 ||
+         s->routes_with_hosts != t->routes_with_hosts ||
+         s->routes_with_paths != t->routes_with_paths || s->entities != t->entities ||
+         s->quarantined != t->quarantined))
+        different = DB_STATE;
+    return different;
+}
+
+/* Every document of `from`, as one full batch into `to`. */
+static inline int compare_copy_one(void *context, weir_entity_type_t type, const weir_uuid_t *id,
+                                   weir_str_t document)
+{
+    (void)id;
+    fixture_t *to = context;
+    WEIR_AUTO(json) weir_json_t *row = NULL;
+    fixture_ok(to, weir_json_parse(document, &row, &to->err));
+    fixture_put_json(to, weir_schema(type)->name, row);
+    return WEIR_OK;
+}
+
+static inline void compare_copy(fixture_t *from, fixture_t *to)
+{
+    fixture_begin(to, true);
+    fixture_ok(from, weir_reader_enter(from->reader, &from->err));
+    fixture_ok(from, weir_reader_documents(from->reader, compare_copy_one, to, &from->err));
+    weir_reader_leave(from->reader);
+    fixture_commit(to);
+}
+
+#endif
