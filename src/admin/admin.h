@@ -21,6 +21,12 @@ typedef struct weir_admin_host {
     int (*data_planes)(void *context, weir_json_t **ret, weir_error_t *err);
     /* Adds `pids`, `timers`, ... to the answer of GET /. */
     int (*node)(void *context, weir_json_t *node);
+    /* Sets a target (as stored) healthy or not; `address` {NULL,0}: all of its
+     * addresses. WEIR_NOT_FOUND, as without the callback: nobody checks it. */
+    int (*set_health)(void *context, const weir_json_t *upstream, const weir_json_t *target,
+                      weir_str_t address, bool healthy, weir_error_t *err);
+    /* Makes the node log from `level` (base/log.h) on. NULL: it can't be changed. */
+    int (*set_log_level)(void *context, int level, weir_error_t *err);
 } weir_admin_host_t;
 
 typedef struct weir_admin_options {

@@ -1,0 +1,297 @@
+/* internal.h -- one request on its way through this room.
+ *
+ * handle.c takes it in, paths.c says who answers, a handler answers. Handlers
+ * return WEIR_OK or ANSWERED when they have put an answer into the response;
+ * anything else is a fault that handle.c turns into a 500. */
+#ifndef WEIR_ADMIN_INTERNAL_H
+#define WEIR_ADMIN_INTERNAL_H
+
+#include "admin/admin.h"
+
+#include "base/arena.h"
+#include "base/json.h"
+
+#include <pthread.h>
+
+/* "The answer is given, stop here": what the answer_* functions return, so that
+ * `return answer_message(...)` leaves every layer. */
+enum { ANSWERED = WEIR_INVALID };
+
+enum {
+    ARGUMENTS_MAX = 1000,
+    PATH_SEGMENTS_MAX = 8,
+    PATH_PARAMETERS_MAX = 3,
+    REPEATS_MAX = 16, /* of a write whose row others keep changing */
+    RETRY_LOCKS = 64, /* power of two */
+    RESPONSE_HEADERS_MAX = 12,
+    PAGE_SIZE_DEFAULT = 100,
+    PAGE_SIZE_MAX = 1000,
+    SNIS_MAX = 10000, /* of one certificate in one request */
+};
+
+/* In alphabetical order: that is the order of Allow. */
+typedef enum method {
+    METHOD_DELETE = 1,
+    METHOD_GET = 2,
+    METHOD_HEAD = 4,
+    METHOD_OPTIONS = 8,
+    METHOD_PATCH = 16,
+    METHOD_POST = 32,
+    METHOD_PUT = 64,
+    METHOD_OTHER = 128,
+} method_t;
+
+typedef struct call call_t;
+typedef int (*handler_t)(call_t *call);
+
+typedef struct path {
+    const char *pattern; /* "/services/{services}/routes": as /endpoints shows it */
+    unsigned methods;    /* of method_t, without HEAD and OPTIONS */
+    unsigned listed;     /* what OPTIONS says in addition */
+    handler_t handle;
+    handler_t before;            /* runs for every method, also OPTIONS; NULL: nothing */
+    const weir_schema_t *schema; /* the entity that is answered with */
+    const weir_schema_t *parent; /* nested: whose children; foreign: who refers */
+    const weir_field_t *field;   /* the reference between the two */
+    /* Set by paths.c. */
+    weir_str_t segments[PATH_SEGMENTS_MAX]; /* of a parameter: with its braces */
+    size_t segment_count;
+    size_t parameter_count;
+} path_t;
+
+struct weir_admin {
+    weir_admin_options_t options;
+    weir_arena_t arena; /* patterns, origins */
+    path_t *paths;      /* fewer parameters first */
+    size_t path_count, path_capacity;
+    bool *plugin_enabled; /* in the order of weir_plugin_schemas() */
+    weir_str_t *origins;  /* of admin_gui_url */
+    size_t origin_count;
+    weir_str_t server; /* value of the Server header; data NULL: none */
+    bool show_latency;
+    pthread_mutex_t retry_locks[RETRY_LOCKS];
+    pthread_mutex_t log_level_lock;
+    int log_level, log_level_initial;
+    int64_t log_level_until_ms; /* 0: for good */
+};
+
+/* One argument of a query or a form. */
+typedef struct argument {
+    weir_str_t name, value; /* decoded; value.data NULL: "name" without "=" */
+} argument_t;
+
+typedef struct arguments {
+    argument_t *list;
+    size_t count;
+} arguments_t;
+
+struct call {
+    weir_admin_t *admin;
+    const weir_admin_request_t *request;
+    weir_admin_response_t *response;
+    weir_error_t *err;
+    weir_arena_t *arena; /* the response's */
+    const path_t *path;
+    method_t method;
+    weir_str_t raw[PATH_PARAMETERS_MAX];        /* as written */
+    weir_str_t parameters[PATH_PARAMETERS_MAX]; /* decoded */
+    arguments_t query;
+    weir_json_t *body; /* ours; an object, for POST, PUT and PATCH */
+    bool is_form;
+    double now;
+};
+
+/* -- target.c: paths and queries ------------------------------------------------ */
+/* Percent-decoded copy, '+' as a blank. data NULL when memory is short. */
+weir_str_t decode(weir_arena_t *arena, weir_str_t text);
+/* Appends `text` percent-encoded but for letters, digits and "-_.!~*'()". */
+void encode(weir_buffer_t *out, weir_str_t text);
+/* WEIR_TOO_LARGE: more than ARGUMENTS_MAX. */
+int arguments_parse(weir_arena_t *arena, weir_str_t text, arguments_t *ret);
+/* The first of this name. */
+const argument_t *arguments_find(const arguments_t *arguments, const char *name);
+size_t arguments_count(const arguments_t *arguments, const char *name);
+
+/* -- form.c, multipart.c: bodies of forms ------------------------------------------ */
+/* Names expanded to objects and arrays (admin-api 3.3). `last_wins`: a repeated
+ * name replaces what was there, instead of making a list. The caller frees. */
+weir_json_t *form_expand(const arguments_t *arguments, bool last_wins);
+int multipart_parse(weir_arena_t *arena, weir_str_t content_type, weir_str_t body,
+                    arguments_t *ret);
+
+/* -- body.c -------------------------------------------------------------------------- */
+/* Whether the content type will do (admin-api 3.1); answers with 415 if not. */
+int body_gate(call_t *call);
+/* Fills call->body. */
+int body_parse(call_t *call);
+
+/* -- answer.c ------------------------------------------------------------------------ */
+/* name and value must live as long as the response. */
+void answer_header(call_t *call, const char *name, weir_str_t value);
+int answer_empty(call_t *call, int status);
+int answer_message(call_t *call, int status, const char *format, ...) WEIR_PRINTF(3, 4);
+int answer_page(call_t *call, int status); /* the HTTP layer's HTML */
+int answer_text(call_t *call, int status, weir_str_t text);
+int answer_not_found(call_t *call);
+/* The structured error. Releases `problem`. */
+int answer_problem(call_t *call, weir_problem_t *problem);
+/* Turns a result of the model into an answer or a fault. */
+int answer_refusal(call_t *call, int rc, weir_problem_t *problem);
+/* Starts a JSON answer whose body the caller writes. */
+weir_buffer_t *answer_json(call_t *call, int status);
+int answer_value(call_t *call, int status, const weir_json_t *value);
+/* A code 2 on one field. */
+int answer_violation(call_t *call, const char *field, const char *format, ...) WEIR_PRINTF(3, 4);
+/* "{id="x"}" in the texts of errors. */
+void print_key(weir_buffer_t *out, const weir_json_t *key);
+
+/* -- entity.c: rows, keys, writes ------------------------------------------------------ */
+typedef struct located {
+    const weir_schema_t *schema;
+    bool by_id;
+    weir_uuid_t id;  /* if by_id or there */
+    weir_str_t text; /* as the client wrote it, decoded */
+    bool foreign;    /* reached through a reference: a certificate shows no snis */
+    bool there;
+    weir_row_t row;
+    weir_json_t *entity; /* parsed by located_parse(); the owner releases */
+} located_t;
+
+static inline void weir_located_cleanup(located_t *located)
+{
+    weir_json_free(located->entity);
+}
+
+/* Finds the row that a path parameter names (admin-api 3.4). A key that can't be
+ * one is answered. ret->there says whether there is one. */
+int locate(call_t *call, const weir_schema_t *schema, weir_str_t text, located_t *ret);
+int locate_id(call_t *call, const weir_schema_t *schema, const weir_uuid_t *id, located_t *ret);
+/* Parses the row once. */
+int located_parse(call_t *call, located_t *at);
+/* The code 6 of PATCH. */
+int answer_missing(call_t *call, const located_t *at);
+
+weir_model_env_t model_env(call_t *call);
+/* Runs the model; a refusal is answered. *ret is the caller's. */
+int model_write(call_t *call, const weir_schema_t *schema, weir_write_t kind,
+                const weir_json_t *body, const weir_json_t *current, weir_json_t **ret);
+/* Runs the store. WEIR_AGAIN: somebody changed the row in between, start over.
+ * Other refusals are answered. */
+int store_write(call_t *call, const weir_store_op_t *ops, size_t count,
+                weir_store_result_t *result);
+/* Calls `attempt` until it does not return WEIR_AGAIN; from the second time on
+ * under a lock that others who repeat for the same thing take too. */
+int repeat(call_t *call, weir_str_t about, int (*attempt)(call_t *call));
+
+/* Appends the entity as answers show it: `text` is its stored document. `id` NULL:
+ * without the snis of a certificate. */
+int show_document(call_t *call, const weir_schema_t *schema, const weir_uuid_t *id, weir_str_t text,
+                  weir_buffer_t *out);
+int answer_row(call_t *call, int status, const weir_schema_t *schema, const weir_row_t *row);
+/* The answer to a write: `entity` as the model made it. `id` NULL: see
+ * located_t.foreign. */
+int answer_written(call_t *call, int status, const weir_schema_t *schema, const weir_uuid_t *id,
+                   const weir_json_t *entity);
+
+/* The id that a foreign field of a parsed entity holds. WEIR_NOT_FOUND: null. */
+int reference_of(const weir_json_t *entity, const char *field, weir_uuid_t *ret);
+int set_reference(weir_json_t *body, const char *field, const weir_uuid_t *id);
+int set_text(weir_json_t *body, const char *field, weir_str_t text);
+
+/* -- crud.c: the generated paths ----------------------------------------------------- */
+int handle_collection(call_t *call);
+int handle_entity(call_t *call);
+int handle_nested_collection(call_t *call);
+int handle_nested_entity(call_t *call);
+int handle_foreign_entity(call_t *call);
+/* Pieces that specials share. */
+int create(call_t *call, const weir_schema_t *schema);
+/* The parent of a nested path. Missing: answered with 404. */
+int parent_of(call_t *call, located_t *ret);
+/* POST, PUT, PATCH, DELETE of one entity, one attempt each. */
+int put_entity(call_t *call, located_t *at);
+int patch_entity(call_t *call, located_t *at);
+int delete_entity(call_t *call, located_t *at, uint64_t expected);
+
+/* -- lists.c -------------------------------------------------------------------------- */
+typedef struct page {
+    bool cap_size; /* set by the caller: a larger size is cut, not refused */
+    size_t size;
+    weir_str_t size_text, tags_text; /* as given, decoded; data NULL: not given */
+    weir_str_t *tags;
+    size_t tag_count;
+    bool tags_any;
+    weir_str_t offset; /* data NULL: none */
+} page_t;
+
+/* size and offset; with `tags` also that filter. Bad ones are answered. */
+int page_parse(call_t *call, bool tags, page_t *ret);
+/* One page, children of `parent` (NULL: all). `path`: what "next" begins with. */
+int list_rows(call_t *call, const weir_schema_t *schema, const located_t *parent,
+              const char *parent_field, const page_t *page, weir_str_t path);
+int list_entities(call_t *call, const weir_schema_t *schema, const located_t *parent);
+/* A page of objects that have an `id`, sorted here. */
+int list_values(call_t *call, const weir_json_t *list, const page_t *page, weir_str_t path);
+int handle_tags(call_t *call);
+int handle_tag(call_t *call);
+/* Decodes an offset into the JSON array it holds; a bad one is answered. */
+int offset_decode(call_t *call, weir_str_t offset, weir_json_t **ret);
+void offset_encode(weir_buffer_t *out, weir_str_t json);
+int answer_bad_offset(call_t *call, weir_str_t offset, const char *why);
+
+/* -- certificates.c ------------------------------------------------------------------ */
+int before_certificate(call_t *call);
+/* As locate(), with the name of an SNI allowed. */
+int locate_certificate(call_t *call, weir_str_t text, located_t *ret);
+int handle_certificates(call_t *call);
+int handle_certificate(call_t *call);
+/* Appends `"snis":[...]`. */
+int show_snis(call_t *call, const weir_uuid_t *certificate, weir_buffer_t *out);
+
+/* -- consumers.c ------------------------------------------------------------------------ */
+int handle_consumers(call_t *call);
+
+/* -- targets.c ------------------------------------------------------------------------- */
+int handle_targets(call_t *call);
+int handle_target(call_t *call);
+int handle_targets_all(call_t *call);
+int handle_health(call_t *call);
+int handle_target_health(call_t *call);
+
+/* -- plugins.c --------------------------------------------------------------------------- */
+bool plugin_is_enabled(const weir_admin_t *admin, weir_str_t name);
+/* What must hold before the model looks at a plugin (admin-api 9.7). */
+int check_plugin(call_t *call, weir_write_t kind, located_t *at);
+/* PATCH without a name: the stored one joins the body; infers a form. */
+int complete_plugin_patch(call_t *call, located_t *at);
+
+/* -- schemas.c, node.c ----------------------------------------------------------------- */
+int handle_schema(call_t *call);
+int handle_plugin_schema(call_t *call);
+int handle_plugin_schema_config(call_t *call);
+int handle_no_vault(call_t *call);
+int handle_no_filter(call_t *call);
+int handle_validate(call_t *call);
+int handle_validate_plugin(call_t *call);
+
+int handle_node(call_t *call);
+int handle_status(call_t *call);
+int handle_dns(call_t *call);
+int handle_timers(call_t *call);
+int handle_endpoints(call_t *call);
+int handle_enabled_plugins(call_t *call);
+int handle_config(call_t *call);
+int handle_cache(call_t *call);
+int handle_cache_key(call_t *call);
+int handle_log_level(call_t *call);
+int handle_set_log_level(call_t *call);
+int handle_data_planes(call_t *call);
+int handle_cluster_status(call_t *call);
+int handle_no_wasm(call_t *call);
+
+/* -- paths.c -------------------------------------------------------------------------- */
+int paths_build(weir_admin_t *admin, weir_error_t *err);
+/* The path that `text` (raw, without query) is; fills call->raw. NULL: none. */
+const path_t *paths_match(call_t *call, weir_str_t text);
+
+#endif
