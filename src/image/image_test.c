@@ -1,0 +1,894 @@
+/* image_test.c -- batches, quarantine, names, plans, expiry, formats, growth. */
+#include "image/batch.h"
+#include "image/compare.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#define S1 "5e000000-0000-4000-8000-000000000001"
+#define S2 "5e000000-0000-4000-8000-000000000002"
+#define R1 "40000000-0000-4000-8000-000000000001"
+#define R2 "40000000-0000-4000-8000-000000000002"
+#define C1 "c0000000-0000-4000-8000-000000000001"
+#define C2 "c0000000-0000-4000-8000-000000000002"
+#define K1 "b0000000-0000-4000-8000-000000000001"
+#define K2 "b0000000-0000-4000-8000-000000000002"
+#define P1 "d0000000-0000-4000-8000-000000000001"
+#define P2 "d0000000-0000-4000-8000-000000000002"
+
+#define REF(field, id) "\"" field "\":{\"id\":\"" id "\"}"
+#define SERVICE(id)    "{\"id\":\"" id "\",\"host\":\"up.test\",\"created_at\":1,\"updated_at\":1}"
+#define ROUTE(id, path) \
+    "{\"id\":\"" id "\",\"paths\":[\"" path "\"],\"created_at\":1,\"updated_at\":1}"
+#define ROUTE_OF(id, path, service)         \
+    "{\"id\":\"" id "\",\"paths\":[\"" path \
+    "\"]," REF("service", service) ",\"created_at\":1,\"updated_at\":1}"
+#define CONSUMER(id, name) \
+    "{\"id\":\"" id "\",\"username\":\"" name "\",\"created_at\":1,\"updated_at\":1}"
+#define KEY(id, key, consumer) \
+    "{\"id\":\"" id "\",\"key\":\"" key "\"," REF("consumer", consumer) ",\"created_at\":1}"
+
+static int setup(void **state)
+{
+    static fixture_t f;
+    fixture_open(&f);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_close(*state);
+    return 0;
+}
+
+/* -- looking -------------------------------------------------------------------------- */
+
+typedef struct found {
+    size_t count;
+    char field[64], reason[512], type[64], id[64], name[64];
+    bool serving;
+    uint64_t version;
+} found_t;
+
+static int keep(void *context, const weir_quarantined_t *entry)
+{
+    found_t *found = context;
+    found->count++;
+    found->serving = entry->serving;
+    found->version = entry->version;
+    snprintf(found->field, sizeof(found->field), "%.*s", WEIR_STR_ARG(entry->field));
+    snprintf(found->reason, sizeof(found->reason), "%.*s", WEIR_STR_ARG(entry->reason));
+    snprintf(found->type, sizeof(found->type), "%.*s", WEIR_STR_ARG(entry->type));
+    snprintf(found->id, sizeof(found->id), "%.*s", WEIR_STR_ARG(entry->id));
+    snprintf(found->name, sizeof(found->name), "%.*s", WEIR_STR_ARG(entry->name));
+    return WEIR_OK;
+}
+
+static found_t quarantined(fixture_t *f)
+{
+    found_t found = { .count = 0 };
+    weir_image_state_t state;
+    fixture_ok(f, weir_image_quarantined(f->image, keep, &found, &f->err));
+    fixture_ok(f, weir_image_state(f->image, &state, &f->err));
+    assert_int_equal(state.quarantined, found.count);
+    return found;
+}
+
+static weir_image_state_t state_of(fixture_t *f)
+{
+    weir_image_state_t state;
+    fixture_ok(f, weir_image_state(f->image, &state, &f->err));
+    return state;
+}
+
+static bool serves(fixture_t *f, const char *path)
+{
+    static fixture_request_t request;
+    weir_match_t match;
+    fixture_request(&request, "GET", "x.test", path);
+    return fixture_match(f, &request, &match) == WEIR_OK;
+}
+
+static int credential(fixture_t *f, const char *key, weir_credential_t *ret)
+{
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    int rc = weir_reader_credential(f->reader, WEIR_KEYAUTH_CREDENTIALS, weir_str(key),
+                                    FIXTURE_NOW_MS / 1000, ret, &f->err);
+    weir_reader_leave(f->reader);
+    return rc;
+}
+
+static uint64_t record_version(fixture_t *f, const char *service)
+{
+    weir_service_t view;
+    weir_uuid_t id = fixture_uuid(service);
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    fixture_ok(f, weir_reader_service(f->reader, &id, &view, &f->err));
+    uint64_t version = view.version;
+    weir_reader_leave(f->reader);
+    return version;
+}
+
+/* -- batches ---------------------------------------------------------------------------- */
+
+static void what_was_put_is_read(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, true);
+    fixture_put(f, "services",
+                "{\"id\":\"" S1 "\",\"name\":\"s\",\"host\":\"up.test\",\"port\":8443,"
+                "\"protocol\":\"https\",\"path\":\"/base\",\"read_timeout\":7,\"retries\":2,"
+                "\"tls_verify\":true}");
+    fixture_put(f, "consumers", "{\"id\":\"" C1 "\",\"username\":\"u\",\"custom_id\":\"c\"}");
+    fixture_put(f, "keyauth_credentials", KEY(K1, "secret", C1));
+    fixture_commit(f);
+    weir_service_t service;
+    weir_consumer_t consumer;
+    weir_uuid_t id = fixture_uuid(S1);
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    fixture_ok(f, weir_reader_service(f->reader, &id, &service, &f->err));
+    assert_true(weir_str_is(service.name, "s") && weir_str_is(service.path, "/base"));
+    assert_int_equal(service.port, 8443);
+    assert_int_equal(service.protocol, WEIR_PROTOCOL_HTTPS);
+    assert_int_equal(service.read_timeout_ms, 7);
+    assert_int_equal(service.retries, 2);
+    assert_int_equal(service.tls_verify, 1);
+    assert_int_equal(service.tls_verify_depth, -1);
+    assert_true(weir_uuid_equal(&service.id, &id));
+    static const char *const names[] = { "u", "c", C1 };
+    for (size_t i = 0; i < WEIR_COUNT(names); i++) {
+        fixture_ok(f,
+                   weir_reader_consumer_named(f->reader, weir_str(names[i]), &consumer, &f->err));
+        assert_true(weir_str_is(consumer.username, "u"));
+    }
+    assert_int_equal(weir_reader_consumer_named(f->reader, WEIR_STR("x"), &consumer, &f->err),
+                     WEIR_NOT_FOUND);
+    weir_reader_leave(f->reader);
+    weir_credential_t found;
+    assert_int_equal(credential(f, "secret", &found), WEIR_OK);
+    assert_memory_equal(found.consumer.bytes, fixture_uuid(C1).bytes, 16);
+    assert_int_equal(credential(f, "secre", &found), WEIR_NOT_FOUND);
+}
+
+static void an_abort_changes_nothing(void **state)
+{
+    fixture_t *f = *state;
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    fixture_begin(f, false);
+    fixture_put(f, "routes", ROUTE(R2, "/b"));
+    fixture_delete(f, "routes", "{\"id\":\"" R1 "\"}");
+    weir_batch_abort(f->batch);
+    f->batch = NULL;
+    assert_true(serves(f, "/a"));
+    assert_false(serves(f, "/b"));
+    assert_int_equal(state_of(f).version, 1);
+}
+
+static void a_full_batch_writes_only_what_differs_and_removes_what_it_lacks(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, true);
+    fixture_put(f, "services", "{\"id\":\"" S1 "\",\"host\":\"up.test\"}");
+    fixture_put(f, "services", SERVICE(S2));
+    fixture_put(f, "routes", ROUTE_OF(R1, "/a", S1));
+    fixture_put(f, "routes", ROUTE_OF(R2, "/b", S2));
+    fixture_commit(f);
+    uint64_t before = record_version(f, S1);
+    assert_true(state_of(f).complete);
+    assert_int_equal(state_of(f).entities, 4);
+    fixture_begin(f, true);
+    fixture_put(f, "services", "{\"id\":\"" S1 "\",\"host\":\"up.test\"}");
+    fixture_put(f, "routes", ROUTE_OF(R1, "/c", S1));
+    fixture_commit(f);
+    assert_int_equal(record_version(f, S1), before);
+    assert_true(serves(f, "/c"));
+    assert_false(serves(f, "/a"));
+    assert_false(serves(f, "/b"));
+    assert_int_equal(state_of(f).entities, 2);
+    assert_int_equal(state_of(f).version, 2);
+}
+
+static void rows_of_a_batch_may_come_in_any_order(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, true);
+    fixture_put(f, "plugins", "{\"id\":\"" P1 "\",\"name\":\"key-auth\"," REF("route", R1) "}");
+    fixture_put(f, "keyauth_credentials", KEY(K1, "secret", C1));
+    fixture_put(f, "routes", ROUTE_OF(R1, "/a", S1));
+    fixture_put(f, "consumers", CONSUMER(C1, "u"));
+    fixture_put(f, "services", SERVICE(S1));
+    fixture_commit(f);
+    assert_int_equal(quarantined(f).count, 0);
+    assert_true(serves(f, "/a"));
+}
+
+/* -- quarantine ------------------------------------------------------------------------------ */
+
+static void a_bad_row_is_kept_and_named_and_the_others_serve(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, false);
+    fixture_put(f, "routes", "{\"id\":\"" R1 "\",\"name\":\"bad\",\"paths\":[\"a\"]}");
+    fixture_put(f, "routes", ROUTE(R2, "/b"));
+    fixture_commit(f);
+    found_t found = quarantined(f);
+    assert_int_equal(found.count, 1);
+    assert_string_equal(found.type, "routes");
+    assert_string_equal(found.id, R1);
+    assert_string_equal(found.name, "bad");
+    assert_string_equal(found.field, "paths");
+    assert_false(found.serving);
+    assert_int_equal(found.version, 1);
+    assert_true(serves(f, "/b"));
+    weir_uuid_t id = fixture_uuid(R1);
+    weir_str_t document;
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    assert_int_equal(weir_reader_document(f->reader, WEIR_ROUTES, &id, &document, &f->err),
+                     WEIR_OK);
+    weir_reader_leave(f->reader);
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    assert_int_equal(quarantined(f).count, 0);
+    assert_true(serves(f, "/a"));
+}
+
+static void the_last_good_record_serves_on(void **state)
+{
+    fixture_t *f = *state;
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    fixture_put_alone(f, "routes", "{\"id\":\"" R1 "\",\"paths\":[\"b\"]}");
+    found_t found = quarantined(f);
+    assert_int_equal(found.count, 1);
+    assert_true(found.serving);
+    assert_int_equal(found.version, 2);
+    assert_true(serves(f, "/a"));
+    fixture_delete_alone(f, "routes", "{\"id\":\"" R1 "\"}");
+    assert_int_equal(quarantined(f).count, 0);
+    assert_false(serves(f, "/a"));
+}
+
+static void a_good_record_stops_when_what_it_refers_to_goes(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, false);
+    fixture_put(f, "services", SERVICE(S1));
+    fixture_put(f, "routes", ROUTE_OF(R1, "/a", S1));
+    fixture_commit(f);
+    fixture_put_alone(f, "routes", ROUTE_OF(R1, "/b", S2)); /* S2 is not there */
+    found_t found = quarantined(f);
+    assert_true(found.serving);
+    assert_string_equal(found.field, "service");
+    assert_true(serves(f, "/a"));
+    fixture_delete_alone(f, "services", "{\"id\":\"" S1 "\"}");
+    found = quarantined(f);
+    assert_int_equal(found.count, 1);
+    assert_false(found.serving);
+    assert_false(serves(f, "/a"));
+    fixture_put_alone(f, "services", SERVICE(S2));
+    assert_int_equal(quarantined(f).count, 0);
+    assert_true(serves(f, "/b"));
+}
+
+static void what_waits_for_a_quarantined_entity_waits_and_heals_with_it(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, false);
+    fixture_put(f, "services", "{\"id\":\"" S1 "\",\"host\":\"up.test\",\"port\":\"x\"}");
+    fixture_put(f, "routes", ROUTE_OF(R1, "/a", S1));
+    fixture_put(f, "plugins", "{\"id\":\"" P1 "\",\"name\":\"key-auth\"," REF("route", R1) "}");
+    fixture_commit(f);
+    assert_int_equal(quarantined(f).count, 3);
+    fixture_put_alone(f, "services", SERVICE(S1));
+    assert_int_equal(quarantined(f).count, 0);
+    assert_true(serves(f, "/a"));
+    /* A record that still serves is enough for those who refer to it. */
+    fixture_put_alone(f, "services", "{\"id\":\"" S1 "\",\"host\":\"up.test\",\"port\":\"x\"}");
+    assert_int_equal(quarantined(f).count, 1);
+    assert_true(serves(f, "/a"));
+}
+
+static void unknown_types_plugins_and_keys_are_quarantined(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, true);
+    fixture_put(f, "teapots", "{\"id\":\"" R1 "\",\"name\":\"t\"}");
+    fixture_put(f, "plugins", "{\"id\":\"" P1 "\",\"name\":\"no-such-plugin\"}");
+    fixture_put(f, "routes", "{\"id\":\"no uuid\",\"paths\":[\"/a\"]}");
+    fixture_put(f, "routes", "{\"paths\":[\"/a\"]}");
+    fixture_put(f, "routes", "[1]");
+    fixture_put(f, "routes", ROUTE(R2, "/b"));
+    fixture_commit(f);
+    assert_int_equal(quarantined(f).count, 5);
+    assert_true(serves(f, "/b"));
+    fixture_begin(f, false);
+    fixture_delete(f, "teapots", "{\"id\":\"" R1 "\"}");
+    fixture_delete(f, "routes", "{\"id\":\"no uuid\"}");
+    fixture_delete(f, "plugins", "{\"id\":\"" P1 "\"}");
+    fixture_delete(f, "plugins", "{\"id\":\"" P2 "\"}"); /* never heard of */
+    fixture_commit(f);
+    assert_int_equal(quarantined(f).count, 2);
+    fixture_begin(f, true);
+    fixture_commit(f);
+    assert_int_equal(quarantined(f).count, 0);
+    assert_int_equal(state_of(f).entities, 0);
+}
+
+/* Refuses until told otherwise: a plugin whose compile function knows better. */
+static int refuse_or_not(void *context, weir_str_t name, const weir_json_t *config,
+                         weir_buffer_t *out, weir_error_t *err)
+{
+    (void)name, (void)config;
+    if (*(const bool *)context)
+        return weir_error_set(err, WEIR_INVALID, "config.x", "not today");
+    return weir_buffer_append(out, WEIR_STR("compiled"));
+}
+
+static void a_full_batch_tries_all_quarantined_again(void **state)
+{
+    (void)state;
+    fixture_t f;
+    bool refuse = true;
+    weir_image_options_t options = fixture_options(&f);
+    options.compile_plugin = refuse_or_not;
+    options.compile_context = &refuse;
+    fixture_open_with(&f, &options);
+    const char *row = "{\"id\":\"" P1 "\",\"name\":\"key-auth\",\"created_at\":1,\"updated_at\":1}";
+    fixture_put_alone(&f, "plugins", row);
+    found_t found = quarantined(&f);
+    assert_string_equal(found.field, "config.x");
+    assert_non_null(strstr(found.reason, "not today"));
+    refuse = false;
+    fixture_begin(&f, true);
+    fixture_put(&f, "plugins", row);
+    fixture_commit(&f);
+    assert_int_equal(quarantined(&f).count, 0);
+    weir_plan_t plan;
+    fixture_ok(&f, weir_reader_enter(f.reader, &f.err));
+    fixture_ok(&f, weir_reader_plan(f.reader, NULL, NULL, NULL, &plan, &f.err));
+    assert_int_equal(plan.count, 1);
+    assert_true(weir_str_is(plan.plugins[0].record, "compiled"));
+    weir_reader_leave(f.reader);
+    fixture_close(&f);
+}
+
+/* -- names ------------------------------------------------------------------------------- */
+
+static void names_swap_and_move_within_a_batch(void **state)
+{
+    fixture_t *f = *state;
+    weir_consumer_t consumer;
+    fixture_begin(f, false);
+    fixture_put(f, "consumers", CONSUMER(C1, "one"));
+    fixture_put(f, "consumers", CONSUMER(C2, "two"));
+    fixture_commit(f);
+    fixture_begin(f, false);
+    fixture_put(f, "consumers", CONSUMER(C1, "two"));
+    fixture_put(f, "consumers", CONSUMER(C2, "one"));
+    fixture_commit(f);
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    fixture_ok(f, weir_reader_consumer_named(f->reader, WEIR_STR("one"), &consumer, &f->err));
+    assert_memory_equal(consumer.id.bytes, fixture_uuid(C2).bytes, 16);
+    weir_reader_leave(f->reader);
+    /* A key moves to another credential: first the new one, then the old one's end. */
+    weir_credential_t found;
+    fixture_put_alone(f, "keyauth_credentials", KEY(K1, "secret", C1));
+    fixture_begin(f, false);
+    fixture_put(f, "keyauth_credentials", KEY(K2, "secret", C2));
+    fixture_delete(f, "keyauth_credentials", "{\"id\":\"" K1 "\"}");
+    fixture_commit(f);
+    assert_int_equal(credential(f, "secret", &found), WEIR_OK);
+    assert_memory_equal(found.id.bytes, fixture_uuid(K2).bytes, 16);
+    fixture_delete_alone(f, "keyauth_credentials", "{\"id\":\"" K2 "\"}");
+    assert_int_equal(credential(f, "secret", &found), WEIR_NOT_FOUND);
+}
+
+static void long_keys_are_found_too(void **state)
+{
+    fixture_t *f = *state;
+    char key[3001], row[4096];
+    weir_credential_t found;
+    memset(key, 'k', sizeof(key));
+    key[3000] = '\0';
+    fixture_put_alone(f, "consumers", CONSUMER(C1, "u"));
+    snprintf(row, sizeof(row), "{\"id\":\"" K1 "\",\"key\":\"%s\"," REF("consumer", C1) "}", key);
+    fixture_put_alone(f, "keyauth_credentials", row);
+    assert_int_equal(credential(f, key, &found), WEIR_OK);
+    key[2999] = 'x';
+    assert_int_equal(credential(f, key, &found), WEIR_NOT_FOUND);
+}
+
+static void expired_rows_are_not_found_and_then_removed(void **state)
+{
+    fixture_t *f = *state;
+    char row[256];
+    size_t count = 0;
+    int64_t next_ms = 0;
+    weir_credential_t found;
+    int64_t now_s = FIXTURE_NOW_MS / 1000;
+    static const char *const ids[] = { K1, K2 };
+    fixture_put_alone(f, "consumers", CONSUMER(C1, "u"));
+    for (int i = 0; i < 2; i++) {
+        snprintf(row, sizeof(row),
+                 "{\"id\":\"%s\",\"key\":\"k%d\"," REF("consumer", C1) ",\"ttl\":%" PRId64 "}",
+                 ids[i], i, now_s + 10 * i);
+        fixture_put_alone(f, "keyauth_credentials", row);
+    }
+    assert_int_equal(credential(f, "k0", &found), WEIR_NOT_FOUND);
+    assert_int_equal(credential(f, "k1", &found), WEIR_OK);
+    uint64_t version = state_of(f).version;
+    fixture_ok(f, weir_image_expire(f->image, FIXTURE_NOW_MS, &count, &next_ms, &f->err));
+    assert_int_equal(count, 1);
+    assert_true(next_ms == (now_s + 10) * 1000);
+    assert_int_equal(state_of(f).version, version);
+    assert_int_equal(state_of(f).entities, 2);
+    fixture_ok(f, weir_image_expire(f->image, FIXTURE_NOW_MS + 10000, &count, &next_ms, &f->err));
+    assert_int_equal(count, 1);
+    assert_int_equal(next_ms, 0);
+    fixture_ok(f, weir_image_expire(f->image, FIXTURE_NOW_MS + 10000, &count, &next_ms, &f->err));
+    assert_int_equal(count, 0);
+}
+
+/* -- plans ----------------------------------------------------------------------------- */
+
+static void put_plugin(fixture_t *f, unsigned number, const char *name, const char *scope)
+{
+    char row[512];
+    snprintf(row, sizeof(row), "{\"id\":\"d0000000-0000-4000-8000-%012u\",\"name\":\"%s\"%s%s}",
+             number, name, scope[0] != '\0' ? "," : "", scope);
+    fixture_put(f, "plugins", row);
+}
+
+/* Number of the winning instance of `name`, -1 if it does not run. */
+static int planned(fixture_t *f, const char *name, const char *route, const char *service,
+                   const char *consumer)
+{
+    weir_uuid_t ids[3] = { { { 0 } } };
+    const char *texts[3] = { route, service, consumer };
+    for (int i = 0; i < 3; i++)
+        if (texts[i] != NULL)
+            ids[i] = fixture_uuid(texts[i]);
+    weir_plan_t plan;
+    int number = -1;
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    fixture_ok(f, weir_reader_plan(f->reader, route != NULL ? &ids[0] : NULL,
+                                   service != NULL ? &ids[1] : NULL,
+                                   consumer != NULL ? &ids[2] : NULL, &plan, &f->err));
+    for (size_t i = 0; i < plan.count; i++)
+        if (weir_str_is(plan.plugins[i].plugin, name))
+            number = plan.plugins[i].id.bytes[15];
+    weir_reader_leave(f->reader);
+    return number;
+}
+
+static void the_most_specific_plugin_runs(void **state)
+{
+    fixture_t *f = *state;
+    const char *t = "request-termination";
+    static const char *const scopes[] = {
+        "",
+        REF("service", S1),
+        REF("route", R1),
+        REF("consumer", C1),
+        REF("route", R1) "," REF("service", S1),
+        REF("service", S1) "," REF("consumer", C1),
+        REF("route", R1) "," REF("consumer", C1),
+        REF("route", R1) "," REF("service", S1) "," REF("consumer", C1),
+    };
+    fixture_begin(f, true);
+    fixture_put(f, "services", SERVICE(S1));
+    fixture_put(f, "services", SERVICE(S2));
+    fixture_put(f, "routes", ROUTE_OF(R1, "/a", S1));
+    fixture_put(f, "routes", ROUTE_OF(R2, "/b", S2));
+    fixture_put(f, "consumers", CONSUMER(C1, "u"));
+    for (unsigned i = 0; i < WEIR_COUNT(scopes); i++)
+        put_plugin(f, i + 1, t, scopes[i]);
+    fixture_commit(f);
+    assert_int_equal(quarantined(f).count, 0);
+    for (int i = 7; i > 0; i--) { /* take away the best, one by one */
+        assert_int_equal(planned(f, t, R1, S1, C1), i + 1);
+        char key[128];
+        snprintf(key, sizeof(key), "{\"id\":\"d0000000-0000-4000-8000-%012d\"}", i + 1);
+        fixture_delete_alone(f, "plugins", key);
+    }
+    assert_int_equal(planned(f, t, R1, S1, C1), 1);
+    assert_int_equal(planned(f, t, R2, S2, NULL), 1);
+    assert_int_equal(planned(f, t, NULL, NULL, NULL), 1);
+    fixture_delete_alone(f, "plugins", "{\"id\":\"d0000000-0000-4000-8000-000000000001\"}");
+    assert_int_equal(planned(f, t, R1, S1, C1), -1);
+}
+
+static void a_disabled_plugin_leaves_the_place_to_the_next(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, true);
+    fixture_put(f, "routes", ROUTE(R1, "/a"));
+    put_plugin(f, 1, "request-termination", "");
+    put_plugin(f, 2, "request-termination", REF("route", R1) ",\"enabled\":false");
+    put_plugin(f, 3, "key-auth", "");
+    fixture_commit(f);
+    assert_int_equal(planned(f, "request-termination", R1, NULL, NULL), 1);
+    weir_plan_t plan;
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    fixture_ok(f, weir_reader_plan(f->reader, NULL, NULL, NULL, &plan, &f->err));
+    assert_int_equal(plan.count, 2);
+    assert_true(weir_str_is(plan.plugins[0].plugin, "key-auth")); /* priority 1250 before 2 */
+    weir_reader_leave(f->reader);
+}
+
+/* -- certificates ------------------------------------------------------------------------ */
+
+static void put_record(fixture_t *f, weir_entity_type_t type, const char *id_text,
+                       const weir_buffer_t *record)
+{
+    weir_uuid_t id = fixture_uuid(id_text);
+    fixture_begin(f, false);
+    entity_key_t key = entity_key(type, &id);
+    MDB_val k = val_key(&key);
+    MDB_val value = val(record->data, record->len);
+    MDB_txn *txn = f->batch->txn;
+    assert_int_equal(mdb_put(txn, f->image->dbi[DB_RECORDS], &k, &value, 0), 0);
+    writer_t w = { .txn = txn, .dbi = f->image->dbi, .state = &(state_t){ 0 } };
+    fixture_ok(f, index_record(&w, type, &id, weir_buffer_str(record), true, &f->err));
+    fixture_commit(f);
+}
+
+/* A certificate that has its number as PEM text, with an SNI: the model would want
+ * real ones. */
+static void put_sni(fixture_t *f, unsigned number, const char *name)
+{
+    char certificate[64], sni[64], pem[16];
+    WEIR_AUTO(buffer) weir_buffer_t record;
+    snprintf(certificate, sizeof(certificate), "ce000000-0000-4000-8000-%012u", number);
+    snprintf(sni, sizeof(sni), "51000000-0000-4000-8000-%012u", number);
+    snprintf(pem, sizeof(pem), "%u", number);
+    weir_buffer_init(&record, 4096);
+    put_u64(&record, 1);
+    for (int i = 0; i < 4; i++)
+        put_str(&record, i < 2 ? weir_str(pem) : (weir_str_t){ NULL, 0 });
+    put_record(f, WEIR_CERTIFICATES, certificate, &record);
+    weir_buffer_clear(&record);
+    put_u64(&record, 1);
+    weir_uuid_t id = fixture_uuid(certificate);
+    put_uuid(&record, &id);
+    put_str(&record, weir_str(name));
+    put_record(f, WEIR_SNIS, sni, &record);
+}
+
+static int certificate_of(fixture_t *f, const char *name)
+{
+    weir_certificate_t certificate;
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    int rc = weir_reader_sni(f->reader, weir_str(name), &certificate, &f->err);
+    int number = rc == WEIR_OK ? certificate.cert.data[0] - '0' : 0;
+    if (rc == WEIR_OK)
+        assert_null(certificate.key_alt.data);
+    weir_reader_leave(f->reader);
+    return number;
+}
+
+static void server_names_choose_the_certificate_in_order(void **state)
+{
+    fixture_t *f = *state;
+    put_sni(f, 1, "a.b.c");
+    put_sni(f, 2, "*.b.c");
+    put_sni(f, 3, "a.b.*");
+    put_sni(f, 4, "*.c");
+    assert_int_equal(certificate_of(f, "a.b.c"), 1);
+    assert_int_equal(certificate_of(f, "x.b.c"), 2);
+    assert_int_equal(certificate_of(f, "*.b.c"), 2);
+    assert_int_equal(certificate_of(f, "a.b.x"), 3);
+    assert_int_equal(certificate_of(f, "x.y.b.c"), 0); /* one label only */
+    assert_int_equal(certificate_of(f, "x.c"), 0);     /* two labels: no "*.rest" */
+    assert_int_equal(certificate_of(f, "A.b.c"), 2);   /* as sent */
+    assert_int_equal(certificate_of(f, ""), 0);
+    put_sni(f, 5, "*");
+    assert_int_equal(certificate_of(f, "x.y.b.c"), 5);
+    assert_int_equal(certificate_of(f, "q"), 5);
+}
+
+/* -- formats, growth, setting aside --------------------------------------------------------- */
+
+static void change_state(fixture_t *f, void (*change)(state_t *state))
+{
+    MDB_txn *txn = NULL;
+    MDB_val key = val("state", 5);
+    MDB_val value;
+    state_t state;
+    assert_int_equal(mdb_txn_begin(f->image->env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_get(txn, f->image->dbi[DB_STATE], &key, &value), 0);
+    memcpy(&state, value.mv_data, sizeof(state));
+    change(&state);
+    value = val(&state, sizeof(state));
+    assert_int_equal(mdb_put(txn, f->image->dbi[DB_STATE], &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+}
+
+static int reopen(fixture_t *f)
+{
+    weir_image_options_t options = fixture_options(f);
+    weir_image_close(f->image);
+    f->image = NULL;
+    f->err = (weir_error_t){ 0 };
+    return weir_image_open(&options, &f->image, &f->err);
+}
+
+static void newer_documents(state_t *state)
+{
+    state->format_documents = FORMAT_DOCUMENTS + 1;
+}
+
+static void newer_records(state_t *state)
+{
+    state->format_records = FORMAT_RECORDS + 1;
+}
+
+static void older_records(state_t *state)
+{
+    state->format_records = FORMAT_RECORDS - 1;
+}
+
+static void an_image_of_a_newer_version_is_refused_and_set_aside(void **state)
+{
+    fixture_t *f = *state;
+    char name[300];
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    change_state(f, newer_records);
+    assert_int_equal(reopen(f), WEIR_UNSUPPORTED);
+    assert_non_null(strstr(f->err.reason, "format"));
+    assert_int_equal(weir_reader_enter(f->reader, &f->err), WEIR_UNSUPPORTED);
+    fixture_ok(f, weir_image_set_aside(f->path, FIXTURE_NOW_MS, name, sizeof(name), &f->err));
+    assert_int_equal(access(name, F_OK), 0);
+    fixture_ok(f, reopen(f));
+    assert_int_equal(state_of(f).version, 0);
+    change_state(f, newer_documents);
+    assert_int_equal(reopen(f), WEIR_UNSUPPORTED);
+    fixture_remove(name);
+}
+
+static void older_records_are_made_anew_from_the_documents(void **state)
+{
+    fixture_t *f = *state;
+    fixture_t other;
+    fixture_open(&other);
+    for (fixture_t *one = f; one != NULL; one = one == f ? &other : NULL) {
+        fixture_begin(one, true);
+        fixture_put(one, "services", SERVICE(S1));
+        fixture_put(one, "routes", ROUTE_OF(R1, "/a", S1));
+        fixture_put(one, "routes", ROUTE_OF(R2, "/b", S2));
+        fixture_put(one, "consumers", CONSUMER(C1, "u"));
+        fixture_put(one, "keyauth_credentials", KEY(K1, "secret", C1));
+        put_plugin(one, 1, "key-auth", "");
+        fixture_put(one, "teapots", "{\"id\":\"" R1 "\"}");
+        fixture_commit(one);
+    }
+    weir_reader_close(f->reader);
+    f->reader = NULL;
+    change_state(f, older_records);
+    fixture_ok(f, reopen(f));
+    fixture_open_reader(f);
+    assert_int_equal(quarantined(f).count, 2);
+    assert_true(serves(f, "/a"));
+    assert_int_equal(state_of(f).version, 1);
+    assert_int_equal(compare_images(f, &other), -1);
+    fixture_close(&other);
+}
+
+static void another_order_makes_the_index_anew(void **state)
+{
+    fixture_t *f = *state;
+    static fixture_request_t request;
+    weir_match_t match;
+    fixture_begin(f, true);
+    fixture_put(f, "routes", "{\"id\":\"" R1 "\",\"hosts\":[\"a.com\"]}");
+    fixture_put(f, "routes", "{\"id\":\"" R2 "\",\"paths\":[\"/x\"],\"methods\":[\"GET\"]}");
+    fixture_commit(f);
+    fixture_request(&request, "GET", "a.com", "/x"); /* case 129 */
+    assert_int_equal(fixture_match(f, &request, &match), WEIR_OK);
+    assert_memory_equal(match.route.id.bytes, fixture_uuid(R1).bytes, 16);
+    weir_image_options_t options = fixture_options(f);
+    options.documented_order = true;
+    weir_image_close(f->image);
+    fixture_ok(f, weir_image_open(&options, &f->image, &f->err));
+    assert_int_equal(fixture_match(f, &request, &match), WEIR_OK);
+    assert_memory_equal(match.route.id.bytes, fixture_uuid(R2).bytes, 16);
+}
+
+static void a_damaged_file_is_reported(void **state)
+{
+    fixture_t *f = *state;
+    char file[300];
+    weir_image_close(f->image);
+    weir_reader_close(f->reader);
+    f->image = NULL;
+    f->reader = NULL;
+    snprintf(file, sizeof(file), "%s/data.mdb", f->path);
+    FILE *out = fopen(file, "w");
+    assert_non_null(out);
+    for (int i = 0; i < 10000; i++)
+        fputs("nonsense", out);
+    fclose(out);
+    weir_image_options_t options = fixture_options(f);
+    assert_int_equal(weir_image_open(&options, &f->image, &f->err), WEIR_CORRUPT);
+    assert_int_equal(weir_reader_open(f->path, &f->reader, &f->err), WEIR_CORRUPT);
+}
+
+static void readers_move_to_an_image_that_replaced_theirs(void **state)
+{
+    fixture_t *f = *state;
+    char name[300];
+    fixture_begin(f, true);
+    fixture_put(f, "routes", ROUTE(R1, "/old"));
+    fixture_commit(f);
+    assert_true(serves(f, "/old"));
+    weir_image_close(f->image);
+    f->image = NULL;
+    fixture_ok(f, weir_image_set_aside(f->path, FIXTURE_NOW_MS, name, sizeof(name), &f->err));
+    weir_image_options_t options = fixture_options(f);
+    fixture_ok(f, weir_image_open(&options, &f->image, &f->err));
+    f->reader->looked_s = 0;
+    assert_true(serves(f, "/old")); /* the new one is not complete */
+    fixture_begin(f, true);
+    fixture_put(f, "routes", ROUTE(R2, "/new"));
+    fixture_commit(f);
+    f->reader->looked_s = 0;
+    assert_true(serves(f, "/new"));
+    assert_false(serves(f, "/old"));
+    fixture_remove(name);
+}
+
+static void a_full_map_grows_while_readers_read(void **state)
+{
+    (void)state;
+    fixture_t f;
+    weir_image_options_t options = fixture_options(&f);
+    options.map_bytes = 256 * 1024;
+    fixture_open_with(&f, &options);
+    fixture_put_alone(&f, "routes", ROUTE(R1, "/a"));
+    assert_true(serves(&f, "/a"));
+    int grown = 0;
+    for (unsigned n = 0; n < 2000;) {
+        int rc = WEIR_OK;
+        fixture_begin(&f, false);
+        for (unsigned i = 0; rc == WEIR_OK && i < 100; i++) {
+            char row[256];
+            snprintf(row, sizeof(row),
+                     "{\"id\":\"40000000-0000-4000-8000-%012u\",\"paths\":[\"/p%u\"]}", 100 + n + i,
+                     n + i);
+            WEIR_AUTO(json) weir_json_t *json = fixture_json(&f, row);
+            rc = weir_batch_put(f.batch, WEIR_STR("routes"), json, &f.err);
+        }
+        weir_batch_t *batch = f.batch;
+        f.batch = NULL;
+        if (rc == WEIR_OK)
+            rc = weir_batch_commit(batch, 0, &f.err);
+        else
+            weir_batch_abort(batch);
+        assert_true(serves(&f, "/a")); /* the old set, or the new one */
+        if (rc == WEIR_OK) {
+            n += 100;
+            continue;
+        }
+        assert_int_equal(rc, WEIR_FULL);
+        assert_string_equal(f.err.field, "map");
+        fixture_ok(&f, weir_image_grow(f.image, &f.err));
+        grown++;
+    }
+    assert_true(grown >= 2);
+    assert_true(serves(&f, "/p1999"));
+    fixture_close(&f);
+}
+
+static void the_first_set_is_complete_only_after_a_full_batch(void **state)
+{
+    fixture_t *f = *state;
+    assert_false(state_of(f).complete);
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    assert_false(state_of(f).complete);
+    fixture_begin(f, true);
+    fixture_put(f, "workspaces", "{\"id\":\"" C1 "\",\"name\":\"default\"}");
+    fixture_commit(f);
+    assert_true(state_of(f).complete);
+    assert_memory_equal(state_of(f).default_workspace.bytes, fixture_uuid(C1).bytes, 16);
+}
+
+static void there_is_no_reader_without_an_image(void **state)
+{
+    (void)state;
+    weir_reader_t *reader = NULL;
+    weir_error_t err;
+    assert_int_equal(weir_reader_open("/nonexistent/weir", &reader, &err), WEIR_NOT_FOUND);
+    assert_null(reader);
+}
+
+/* -- memory ------------------------------------------------------------------------------------ */
+
+static int write_and_read(fixture_t *f, const weir_json_t *service, const weir_json_t *route,
+                          const weir_json_t *bad)
+{
+    weir_batch_t *batch = NULL;
+    int rc = weir_batch_begin(f->image, true, 9, &batch, &f->err);
+    if (rc == WEIR_OK)
+        rc = weir_batch_put(batch, WEIR_STR("routes"), route, &f->err);
+    if (rc == WEIR_OK)
+        rc = weir_batch_put(batch, WEIR_STR("services"), service, &f->err);
+    if (rc == WEIR_OK)
+        rc = weir_batch_put(batch, WEIR_STR("plugins"), bad, &f->err);
+    if (rc == WEIR_OK)
+        return weir_batch_commit(batch, 0, &f->err);
+    weir_batch_abort(batch);
+    return rc;
+}
+
+static void no_failing_allocation_leaves_half_a_batch(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, true);
+    fixture_put(f, "routes", ROUTE(P1, "/old"));
+    fixture_commit(f);
+    WEIR_AUTO(json) weir_json_t *service = fixture_json(f, SERVICE(S1));
+    WEIR_AUTO(json) weir_json_t *route = fixture_json(f, ROUTE_OF(R1, "/a", S1));
+    WEIR_AUTO(json) weir_json_t *bad = fixture_json(f, "{\"id\":\"" P1 "\",\"name\":\"nix\"}");
+    int rc = WEIR_NO_MEMORY;
+    unsigned n = 0;
+    while (rc != WEIR_OK && ++n < 20000) {
+        weir_test_fail_allocation(n);
+        rc = write_and_read(f, service, route, bad);
+        weir_test_fail_allocation(0);
+        if (rc != WEIR_OK) {
+            /* A parser that is short of memory cannot say so: "no JSON". */
+            if (rc != WEIR_NO_MEMORY && rc != WEIR_CORRUPT)
+                fail_msg("allocation %u: %s: %s", n, weir_code_name(rc), f->err.reason);
+            assert_true(serves(f, "/old"));
+            assert_false(serves(f, "/a"));
+        }
+    }
+    assert_true(n > 20);
+    assert_true(serves(f, "/a"));
+    assert_false(serves(f, "/old"));
+    assert_int_equal(quarantined(f).count, 1);
+    for (n = 1, rc = WEIR_NO_MEMORY; rc != WEIR_OK && n < 100; n++) {
+        weir_reader_t *reader = NULL;
+        weir_test_fail_allocation(n);
+        rc = weir_reader_open(f->path, &reader, &f->err);
+        weir_test_fail_allocation(0);
+        weir_reader_close(reader);
+    }
+    assert_int_equal(rc, WEIR_OK);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_was_put_is_read),
+        TEST(an_abort_changes_nothing),
+        TEST(a_full_batch_writes_only_what_differs_and_removes_what_it_lacks),
+        TEST(rows_of_a_batch_may_come_in_any_order),
+        TEST(a_bad_row_is_kept_and_named_and_the_others_serve),
+        TEST(the_last_good_record_serves_on),
+        TEST(a_good_record_stops_when_what_it_refers_to_goes),
+        TEST(what_waits_for_a_quarantined_entity_waits_and_heals_with_it),
+        TEST(unknown_types_plugins_and_keys_are_quarantined),
+        cmocka_unit_test(a_full_batch_tries_all_quarantined_again),
+        TEST(names_swap_and_move_within_a_batch),
+        TEST(long_keys_are_found_too),
+        TEST(expired_rows_are_not_found_and_then_removed),
+        TEST(the_most_specific_plugin_runs),
+        TEST(a_disabled_plugin_leaves_the_place_to_the_next),
+        TEST(server_names_choose_the_certificate_in_order),
+        TEST(an_image_of_a_newer_version_is_refused_and_set_aside),
+        TEST(older_records_are_made_anew_from_the_documents),
+        TEST(another_order_makes_the_index_anew),
+        TEST(a_damaged_file_is_reported),
+        TEST(readers_move_to_an_image_that_replaced_theirs),
+        cmocka_unit_test(a_full_map_grows_while_readers_read),
+        TEST(the_first_set_is_complete_only_after_a_full_batch),
+        cmocka_unit_test(there_is_no_reader_without_an_image),
+        TEST(no_failing_allocation_leaves_half_a_batch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
