@@ -44,14 +44,16 @@ static char *conf_of(const char *text, const char *user, weir_error_t *err)
 
 static void has(const char *text, const char *part)
 {
-    if (strstr(text, part) == NULL)
-        fail_msg("no \"%s\" in:\n%s", part, text);
+    bool found = text != NULL && strstr(text, part) != NULL;
+    if (!found)
+        print_error("missing: %s\n", part);
+    assert_true(found);
 }
 
 static void lacks(const char *text, const char *part)
 {
-    if (strstr(text, part) != NULL)
-        fail_msg("there is \"%s\" in:\n%s", part, text);
+    assert_non_null(text);
+    assert_null(strstr(text, part));
 }
 
 static void a_control_plane_has_admin_cluster_and_status_and_one_worker(void **state)
