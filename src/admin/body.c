@@ -65,7 +65,8 @@ int body_gate(call_t *call)
 static int parse_json(call_t *call)
 {
     weir_json_t *value = NULL;
-    int rc = weir_json_parse(call->request->body, &value, NULL);
+    bool has_mark = weir_str_starts(call->request->body, WEIR_STR("\xef\xbb\xbf"));
+    int rc = has_mark ? WEIR_INVALID : weir_json_parse(call->request->body, &value, NULL);
     if (rc == WEIR_NO_MEMORY)
         return weir_error_memory(call->err);
     if (rc == WEIR_OK && weir_json_kind(value) == WEIR_JSON_OBJECT) {

@@ -382,6 +382,8 @@ static int attempt_patch(call_t *call, located_t *at)
         rc = model_write(call, at->schema, WEIR_UPDATE, call->body, at->entity, &entity);
     if (rc != WEIR_OK)
         return rc;
+    if (changes_id(call, at))
+        return answer_missing(call, at);
     return write_certificate(call, entity, at->row.version, 200, wanted.given ? &wanted : NULL);
 }
 

@@ -108,6 +108,14 @@ int put_entity(call_t *call, located_t *at)
     return answer_written(call, 200, at->schema, at->foreign ? NULL : &op.id, entity);
 }
 
+/* An identity can't change: the incumbent then looks for a row that is not there. */
+bool changes_id(const call_t *call, const located_t *at)
+{
+    weir_uuid_t id;
+    weir_str_t given = weir_json_get_string(call->body, "id", WEIR_STR(""));
+    return weir_uuid_parse(given, &id) == WEIR_OK && !weir_uuid_equal(&id, &at->id);
+}
+
 int patch_entity(call_t *call, located_t *at)
 {
     int rc = complete_plugin_patch(call, at);
@@ -124,6 +132,8 @@ int patch_entity(call_t *call, located_t *at)
     rc = model_write(call, at->schema, WEIR_UPDATE, call->body, at->entity, &entity);
     if (rc != WEIR_OK)
         return rc;
+    if (changes_id(call, at))
+        return answer_missing(call, at);
     weir_store_op_t op = { .kind = WEIR_STORE_PUT,
                            .type = at->schema->type,
                            .id = at->id,

@@ -249,12 +249,45 @@ static int answer_no_such_reference(call_t *call, const weir_store_result_t *res
     return answer_refusal(call, rc, &problem);
 }
 
+/* Of several kinds that refer to the row the incumbent names the one whose table
+ * is the youngest: upstreams before services. */
+static int name_referrer(call_t *call, const weir_store_op_t *op, weir_entity_type_t known,
+                         const char **ret)
+{
+    *ret = weir_schema(known)->name;
+    for (int type = WEIR_ENTITY_TYPES - 1; type > (int)known; type--) {
+        const weir_schema_t *schema = weir_schema((weir_entity_type_t)type);
+        for (const weir_field_t *field = schema->fields; field->name != NULL; field++) {
+            if (field->type != WEIR_TYPE_FOREIGN || field->on_delete == WEIR_ON_DELETE_CASCADE ||
+                strcmp(field->to, weir_schema(op->type)->name) != 0 ||
+                schema->type == WEIR_SNIS) /* they go with their certificate */
+                continue;
+            weir_store_query_t query = {
+                .type = schema->type, .parent_field = field->name, .parent = op->id, .limit = 1
+            };
+            weir_rows_t rows;
+            int rc =
+                weir_store_list(call->admin->options.store, &query, call->arena, &rows, call->err);
+            if (rc != WEIR_OK)
+                return rc;
+            if (rows.count > 0) {
+                *ret = schema->name;
+                return WEIR_OK;
+            }
+        }
+    }
+    return WEIR_OK;
+}
+
 static int answer_referenced(call_t *call, const weir_store_op_t *op,
                              const weir_store_result_t *result)
 {
+    const char *who = NULL;
+    int found = name_referrer(call, op, result->other, &who);
+    if (found != WEIR_OK)
+        return found;
     weir_problem_t problem;
     weir_problem_init(&problem);
-    const char *who = weir_schema(result->other)->name;
     if (op->type == WEIR_CA_CERTIFICATES) {
         char id[WEIR_UUID_TEXT + 1];
         char other[WEIR_UUID_TEXT + 1];

@@ -60,7 +60,10 @@ static size_t split(weir_str_t name, step_t steps[STEPS_MAX])
                 return 0;
             size_t end = (size_t)(close - name.data);
             weir_str_t inside = part(name, at + 1, end);
-            int64_t index = inside.len == 0 ? -1 : index_of(inside);
+            /* "a[]" appends at the end of a name; before more of it, as in
+             * "a[].b", it is a member without a name, which no schema takes. */
+            bool last = end + 1 == name.len;
+            int64_t index = inside.len == 0 && last ? -1 : index_of(inside);
             steps[count++] = (step_t){ inside, index };
             at = end + 1;
             if (at < name.len && name.data[at] != '[' && name.data[at] != '.')

@@ -288,7 +288,7 @@ static bool answer_robots(call_t *call, weir_str_t path)
     if (!weir_str_is(path, "/robots.txt"))
         return false;
     call->response->status = 200;
-    answer_header(call, "Content-Type", WEIR_STR("text/plain"));
+    answer_header(call, "Content-Type", WEIR_STR("text/plain; charset=UTF-8"));
     if (call->admin->server.data != NULL)
         answer_header(call, "Server", call->admin->server);
     weir_buffer_append(&call->response->body, WEIR_STR("User-agent: *\nDisallow: /"));
@@ -328,6 +328,10 @@ void weir_admin_handle(weir_admin_t *admin, const weir_admin_request_t *request,
     }
     if (answer_robots(&call, path))
         return;
+    if (path.len > 0 && memmem(path.data, path.len, "%00", 3) != NULL) {
+        answer_page(&call, 400); /* as the HTTP layer answers it, without our headers */
+        return;
+    }
     common_headers(&call);
     int rc = request->target.len <= TARGET_BYTES_MAX
                  ? run(&call, path, query)

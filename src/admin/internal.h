@@ -211,6 +211,7 @@ int parent_of(call_t *call, located_t *ret);
 /* POST, PUT, PATCH, DELETE of one entity, one attempt each. */
 int put_entity(call_t *call, located_t *at);
 int patch_entity(call_t *call, located_t *at);
+bool changes_id(const call_t *call, const located_t *at);
 int delete_entity(call_t *call, located_t *at, uint64_t expected);
 
 /* -- lists.c -------------------------------------------------------------------------- */

@@ -49,7 +49,7 @@ static int parse_size(call_t *call, page_t *ret)
         return answer_bad_size(call, "size must be a number");
     if (ret->cap_size && number > PAGE_SIZE_MAX)
         number = PAGE_SIZE_MAX;
-    if (floor(number) != number || number < 1 || number > PAGE_SIZE_MAX)
+    if (floor(number) != number || number < (ret->cap_size ? 0 : 1) || number > PAGE_SIZE_MAX)
         return answer_bad_size(call, "size must be an integer between 1 and 1000");
     ret->size = (size_t)number;
     ret->size_text = size->value;
@@ -167,14 +167,20 @@ int offset_decode(call_t *call, weir_str_t offset, weir_json_t **ret)
     return rc == WEIR_OK ? WEIR_OK : answer_bad_offset(call, offset, "bad json encoding");
 }
 
-/* The id that the first element of an offset holds. */
+/* The id that the first element of an offset holds; of one without elements, the
+ * lowest there is: it means the first page. */
 static int offset_id(call_t *call, weir_str_t offset, weir_uuid_t *ret, double *ret_second)
 {
+    *ret = (weir_uuid_t){ { 0 } };
     WEIR_AUTO(json) weir_json_t *key = NULL;
     int rc = offset_decode(call, offset, &key);
     if (rc != WEIR_OK)
         return rc;
     const weir_json_t *first = weir_json_first(key);
+    bool is_container =
+        weir_json_kind(key) == WEIR_JSON_ARRAY || weir_json_kind(key) == WEIR_JSON_OBJECT;
+    if (is_container && first == NULL)
+        return WEIR_OK;
     if (weir_json_kind(key) != WEIR_JSON_ARRAY ||
         weir_uuid_parse(weir_json_string(first), ret) != WEIR_OK)
         return answer_bad_offset(call, offset, "bad json encoding");

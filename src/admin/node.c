@@ -384,9 +384,9 @@ int handle_data_planes(call_t *call)
 
 int handle_cluster_status(call_t *call)
 {
-    answer_header(call, "Deprecation", WEIR_STR("true"));
     if (!is_control_plane(call))
         return answer_message(call, 400, NOT_A_CONTROL_PLANE);
+    answer_header(call, "Deprecation", WEIR_STR("true"));
     WEIR_AUTO(json) weir_json_t *list = NULL;
     WEIR_AUTO(json) weir_json_t *status = weir_json_new_object();
     int rc = data_planes(call, &list);
