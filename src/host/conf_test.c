@@ -85,7 +85,7 @@ static void a_data_plane_has_proxy_and_status_and_a_worker_for_each_core(void **
     has(conf, "listen 0.0.0.0:8000");
     lacks(conf, "weir_admin;");
     lacks(conf, "weir_cluster;");
-    lacks(conf, "user ");
+    lacks(conf, "\nuser ");
     free(conf);
 }
 
