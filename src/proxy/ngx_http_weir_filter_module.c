@@ -1,0 +1,181 @@
+/* ngx_http_weir_filter_module.c -- the headers of every answer (routing 7.2). */
+#include "proxy/ngx_http_weir_proxy.h"
+
+#include "proxy/rules.h"
+
+static ngx_int_t init(ngx_conf_t *cf);
+
+static ngx_http_output_header_filter_pt next_header_filter;
+
+static ngx_http_module_t module_context = {
+    NULL, init, NULL, NULL, NULL, NULL, NULL, NULL,
+};
+
+ngx_module_t ngx_http_weir_filter_module = {
+    NGX_MODULE_V1, &module_context,       NULL, NGX_HTTP_MODULE, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL,          NGX_MODULE_V1_PADDING,
+};
+
+static bool set(ngx_http_request_t *r, weir_str_t name, ngx_str_t value)
+{
+    return ngx_http_weir_add_header(r, name, value) != NULL;
+}
+
+static bool set_number(ngx_http_request_t *r, weir_str_t name, ngx_msec_t value)
+{
+    ngx_str_t text;
+    text.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (text.data == NULL)
+        return false;
+    text.len = (size_t)(ngx_sprintf(text.data, "%M", value) - text.data);
+    return set(r, name, text);
+}
+
+static ngx_table_elt_t *find(ngx_http_request_t *r, weir_str_t name)
+{
+    ngx_list_part_t *part = &r->headers_out.headers.part;
+    for (; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            if (headers[i].hash != 0 &&
+                weir_str_equal_nocase(ngx_http_weir_str(headers[i].key), name))
+                return &headers[i];
+    }
+    return NULL;
+}
+
+/* -- what the upstream says to us alone --------------------------------------------- */
+
+static bool ends_here(ngx_http_weir_ctx_t *ctx, const ngx_table_elt_t *header, weir_str_t listed)
+{
+    weir_str_t name = ngx_http_weir_str(header->key);
+    weir_str_t te;
+    if (listed.len > 0 && weir_connection_lists(listed, name))
+        return true;
+    if (weir_str_equal_nocase(name, WEIR_STR("upgrade")))
+        return !(ctx->upgrade &&
+                 weir_str_equal_nocase(ngx_http_weir_str(header->value), WEIR_STR("websocket")));
+    if (weir_str_equal_nocase(name, WEIR_STR("trailer")))
+        return !(ngx_http_weir_header(ctx->r, WEIR_STR("te"), 0, &te) && weir_te_has_trailers(te));
+    return false;
+}
+
+static void remove_hop_by_hop(ngx_http_weir_ctx_t *ctx)
+{
+    ngx_http_request_t *r = ctx->r;
+    weir_str_t listed = { NULL, 0 };
+    if (r->upstream == NULL)
+        return;
+    if (r->upstream->headers_in.connection != NULL)
+        listed = ngx_http_weir_str(r->upstream->headers_in.connection->value);
+    ngx_list_part_t *part = &r->headers_out.headers.part;
+    for (; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            if (headers[i].hash != 0 && ends_here(ctx, &headers[i], listed))
+                headers[i].hash = 0;
+    }
+}
+
+/* -- what we say --------------------------------------------------------------------------- */
+
+static bool set_server(ngx_http_request_t *r, ngx_str_t token, bool shown)
+{
+    ngx_table_elt_t *header = r->headers_out.server;
+    if (header == NULL)
+        header = ngx_http_weir_add_header(r, WEIR_STR("Server"), token);
+    if (header == NULL)
+        return false;
+    header->value = token;
+    header->hash = shown ? 1 : 0; /* nginx leaves its own name out if there is one */
+    r->headers_out.server = header;
+    return true;
+}
+
+static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t *main)
+{
+    ngx_table_elt_t *before = find(r, WEIR_STR("via"));
+    if (before == NULL)
+        return set(r, WEIR_STR("Via"), main->via);
+    ngx_str_t text;
+    text.data = ngx_pnalloc(r->pool, before->value.len + 2 + main->via.len);
+    if (text.data == NULL)
+        return false;
+    text.len = (size_t)(ngx_sprintf(text.data, "%V, %V", &before->value, &main->via) - text.data);
+    before->value = text;
+    return true;
+}
+
+static bool set_upstream_status(ngx_http_request_t *r)
+{
+    const ngx_array_t *states = r->upstream_states;
+    if (states == NULL || states->nelts == 0)
+        return true;
+    const ngx_http_upstream_state_t *last =
+        (ngx_http_upstream_state_t *)states->elts + states->nelts - 1;
+    return last->status == 0 || set_number(r, WEIR_STR("X-Kong-Upstream-Status"), last->status);
+}
+
+static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
+{
+    ngx_http_request_t *r = ctx->r;
+    ngx_uint_t shown = main->headers;
+    bool fine = true;
+    if ((shown & HEADER_SERVER) && r->headers_out.server == NULL)
+        fine = set_server(r, main->token, true);
+    if (fine && (shown & HEADER_UPSTREAM_LATENCY))
+        fine =
+            set_number(r, WEIR_STR("X-Kong-Upstream-Latency"), ngx_current_msec - ctx->balanced_at);
+    if (fine && (shown & HEADER_PROXY_LATENCY))
+        fine = set_number(r, WEIR_STR("X-Kong-Proxy-Latency"), ctx->balanced);
+    if (fine && (shown & HEADER_VIA))
+        fine = set_via(r, main);
+    if (fine && (shown & HEADER_UPSTREAM_STATUS))
+        fine = set_upstream_status(r);
+    return fine;
+}
+
+static bool set_own(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
+{
+    ngx_http_request_t *r = ctx->r;
+    ngx_uint_t shown = main->headers;
+    return set_server(r, main->token, (shown & HEADER_SERVER) != 0) &&
+           (!(shown & HEADER_RESPONSE_LATENCY) ||
+            set_number(r, WEIR_STR("X-Kong-Response-Latency"), ngx_http_weir_age(r)));
+}
+
+static bool set_request_id(ngx_http_weir_ctx_t *ctx)
+{
+    ngx_table_elt_t *header = find(ctx->r, WEIR_STR("x-kong-request-id"));
+    ngx_str_t id = { REQUEST_ID_LEN, ctx->request_id };
+    if (header == NULL)
+        return set(ctx->r, WEIR_STR("X-Kong-Request-Id"), id);
+    header->value = id;
+    return true;
+}
+
+static ngx_int_t header_filter(ngx_http_request_t *r)
+{
+    ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
+    ngx_http_core_srv_conf_t *server = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
+    if (main->node == NULL || server->ctx->srv_conf != main->server || r != r->main)
+        return next_header_filter(r);
+    ngx_http_weir_ctx_t *ctx = ngx_http_weir_ctx_make(r);
+    if (ctx == NULL)
+        return NGX_ERROR;
+    if (ctx->proxied)
+        remove_hop_by_hop(ctx);
+    ngx_http_weir_run_header_filters(ctx);
+    bool fine = ctx->proxied ? set_proxied(ctx, main) : set_own(ctx, main);
+    if (fine && (main->headers & HEADER_REQUEST_ID))
+        fine = set_request_id(ctx);
+    return fine ? next_header_filter(r) : NGX_ERROR;
+}
+
+static ngx_int_t init(ngx_conf_t *cf)
+{
+    (void)cf;
+    next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = header_filter;
+    return NGX_OK;
+}

@@ -1,0 +1,261 @@
+/* ngx_http_weir_proxy.h -- shared by the nginx files of the proxy.
+ *
+ * A request goes: REWRITE (match: the reader is entered, what is needed is copied
+ * to the request's pool, the reader is left), ACCESS (plugins, then what goes
+ * upstream, then the upstream's addresses), CONTENT (nginx's proxy module, which
+ * finds our URI and header list where it expects the client's, and our balancer),
+ * header filter. Between two turns of the event loop no reader is held. */
+#ifndef NGX_HTTP_WEIR_PROXY_H
+#define NGX_HTTP_WEIR_PROXY_H
+
+#include "host/ngx_http_weir.h"
+#include "image/image.h"
+#include "proxy/answer.h"
+#include "proxy/hosts.h"
+#include "weir/plugin.h"
+
+enum {
+    REQUEST_ID_LEN = 32,
+    ADDRESSES_MAX = 16, /* of one name */
+};
+
+/* Which headers answers get (routing 7.2). */
+enum {
+    HEADER_SERVER = 1,
+    HEADER_VIA = 2,
+    HEADER_PROXY_LATENCY = 4,
+    HEADER_UPSTREAM_LATENCY = 8,
+    HEADER_RESPONSE_LATENCY = 16,
+    HEADER_UPSTREAM_STATUS = 32,
+    HEADER_REQUEST_ID = 64,
+};
+
+/* The locations of the proxy's server. nginx knows by location only whether
+ * bodies are buffered, so there is one for each case. */
+typedef enum ngx_http_weir_kind_e {
+    KIND_NONE = 0,
+    KIND_BUFFERED,
+    KIND_UNBUFFERED_REQUEST,
+    KIND_UNBUFFERED_RESPONSE,
+    KIND_UNBUFFERED,
+    KIND_ERROR, /* answers nginx's own errors */
+    KINDS
+} ngx_http_weir_kind_t;
+
+typedef struct ngx_http_weir_proxy_main_conf_s {
+    ngx_http_weir_main_conf_t *node;
+    ngx_uint_t headers;             /* HEADER_ bits */
+    ngx_flag_t request_id_upstream; /* X-Kong-Request-Id */
+    ngx_array_t *trusted;           /* of ngx_cidr_t; NULL: nobody */
+    ngx_array_t *port_maps;         /* of ngx_http_weir_port_t; NULL: none */
+    ngx_int_t realip_index;         /* of $realip_remote_addr */
+    ngx_str_t token;                /* "kong/3.9.1" */
+    ngx_str_t via;                  /* "1.1 kong/3.9.1" */
+    weir_media_t error_default;
+    weir_hosts_t *hosts;
+    void **locations[KINDS];           /* loc_conf of each */
+    void **server;                     /* srv_conf */
+    ngx_http_handler_pt proxy_handler; /* of nginx */
+} ngx_http_weir_proxy_main_conf_t;
+
+typedef struct ngx_http_weir_port_s {
+    in_port_t listener, client;
+} ngx_http_weir_port_t;
+
+typedef struct ngx_http_weir_proxy_loc_conf_s {
+    ngx_http_weir_kind_t kind;
+} ngx_http_weir_proxy_loc_conf_t;
+
+/* A request header that a plugin set, for those after it and for the upstream.
+ * value.data NULL: removed. */
+typedef struct ngx_http_weir_override_s {
+    ngx_str_t name, value;
+} ngx_http_weir_override_t;
+
+typedef struct ngx_http_weir_address_s {
+    union {
+        struct sockaddr sockaddr;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    };
+    socklen_t socklen;
+    ngx_str_t name;
+} ngx_http_weir_address_t;
+
+/* What the rest of the request needs of its service; strings in the pool. */
+typedef struct ngx_http_weir_service_s {
+    weir_uuid_t id;
+    ngx_str_t host, path;
+    ngx_uint_t protocol; /* WEIR_PROTOCOL_ bit */
+    in_port_t port;
+    ngx_uint_t retries;
+    ngx_msec_t connect_timeout, write_timeout, read_timeout;
+    int tls_verify, tls_verify_depth;
+    weir_uuid_t client_certificate;
+    weir_uuid_t *ca_certificates;
+    ngx_uint_t ca_certificate_count;
+} ngx_http_weir_service_t;
+
+typedef struct ngx_http_weir_tls_profile_s ngx_http_weir_tls_profile_t;
+
+typedef struct weir_request { /* the ABI's opaque type */
+    ngx_http_request_t *r;
+    u_char request_id[REQUEST_ID_LEN + 1];
+
+    unsigned matched : 1;
+    unsigned has_service : 1;
+    unsigned strip_path : 1;
+    unsigned preserve_host : 1;
+    unsigned request_buffering : 1;
+    unsigned response_buffering : 1;
+    unsigned upgrade : 1;       /* to WebSocket */
+    unsigned answered : 1;      /* a plugin has given the answer */
+    unsigned failed : 1;        /* ... as an error: answer_body is the message */
+    unsigned body_read : 1;     /* for a plugin */
+    unsigned replan : 1;        /* the consumer has changed */
+    unsigned authenticated : 1; /* by a credential */
+    unsigned proxied : 1;       /* an upstream was chosen */
+    unsigned prepared : 1;      /* URI and headers for the upstream are made */
+    unsigned swapped : 1;       /* ... and stand in the request */
+    unsigned resolved : 1;      /* or answered */
+    unsigned arguments_changed : 1;
+
+    weir_uuid_t route;
+    weir_uuid_t consumer;
+    ngx_uint_t protocols;
+    int redirect_status;
+    size_t path_matched;
+    ngx_str_t path; /* normalised */
+    ngx_http_weir_service_t service;
+
+    weir_planned_t *plan; /* records in the pool */
+    ngx_uint_t plan_count, plan_at;
+
+    ngx_array_t *overrides; /* of ngx_http_weir_override_t; NULL: none */
+    ngx_str_t arguments;    /* of the query, if changed */
+
+    ngx_str_t uri, host; /* for the upstream */
+    ngx_list_t headers;
+    ngx_str_t client_uri; /* while ours are swapped in */
+    ngx_list_t client_headers;
+    ngx_http_weir_address_t *addresses;
+    ngx_uint_t address_count, address_at;
+    void *resolving; /* resolve.c */
+    ngx_http_weir_tls_profile_t *tls;
+    void *peer; /* balancer.c */
+
+    ngx_msec_t balanced;    /* age of the request when the balancer was last done */
+    ngx_msec_t balanced_at; /* ngx_current_msec then */
+
+    ngx_uint_t answer_status;
+    ngx_str_t answer_type, answer_body;
+} ngx_http_weir_ctx_t;
+
+extern ngx_module_t ngx_http_weir_proxy_module;
+extern ngx_module_t ngx_http_weir_filter_module;
+
+static ngx_inline ngx_http_weir_proxy_main_conf_t *ngx_http_weir_proxy_main(ngx_http_request_t *r)
+{
+    return ngx_http_get_module_main_conf(r, ngx_http_weir_proxy_module);
+}
+
+/* -- module ------------------------------------------------------------------------ */
+
+/* The request's context, also after an internal redirect to an error page; NULL
+ * before it was made. */
+ngx_http_weir_ctx_t *ngx_http_weir_ctx(ngx_http_request_t *r);
+ngx_http_weir_ctx_t *ngx_http_weir_ctx_make(ngx_http_request_t *r);
+/* Milliseconds since the request began. */
+ngx_msec_t ngx_http_weir_age(ngx_http_request_t *r);
+/* The port that clients know us by (port_maps). */
+in_port_t ngx_http_weir_port(ngx_http_request_t *r);
+/* Whether X-Forwarded-* of who is connected to us are believed (routing 7.1). */
+bool ngx_http_weir_trusted(ngx_http_request_t *r);
+/* The nth value of a request header as the client sent it. */
+bool ngx_http_weir_header(ngx_http_request_t *r, weir_str_t name, size_t nth, weir_str_t *ret);
+
+/* -- match, plugins ------------------------------------------------------------------ */
+
+/* NGX_OK: matched; anything else was returned by an answer. */
+ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx);
+/* Copies the plan for what is known of the request now. */
+ngx_int_t ngx_http_weir_plan(ngx_http_weir_ctx_t *ctx);
+
+/* NGX_OK (go on, or ctx->answered), NGX_AGAIN (waits for the body), NGX_ERROR, or
+ * a status. */
+ngx_int_t ngx_http_weir_run_plugins(ngx_http_weir_ctx_t *ctx);
+void ngx_http_weir_run_header_filters(ngx_http_weir_ctx_t *ctx);
+void ngx_http_weir_run_logs(ngx_http_weir_ctx_t *ctx);
+
+/* -- upstream --------------------------------------------------------------------------- */
+
+/* Makes what is sent upstream. */
+ngx_int_t ngx_http_weir_prepare(ngx_http_weir_ctx_t *ctx);
+/* Puts it where nginx's proxy module looks, and takes it away again. */
+void ngx_http_weir_swap_in(ngx_http_weir_ctx_t *ctx);
+void ngx_http_weir_swap_out(ngx_http_weir_ctx_t *ctx);
+
+/* NGX_OK: ctx->addresses; NGX_AGAIN: the phases go on later; else as an answer. */
+ngx_int_t ngx_http_weir_resolve(ngx_http_weir_ctx_t *ctx);
+void ngx_http_weir_resolve_cancel(ngx_http_weir_ctx_t *ctx);
+
+char *ngx_http_weir_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+ngx_int_t ngx_http_weir_balancer_init_process(ngx_cycle_t *cycle);
+
+/* -- TLS ---------------------------------------------------------------------------------- */
+
+/* What a service needs of TLS. Counted: connections and requests hold them. */
+struct ngx_http_weir_tls_profile_s {
+    ngx_queue_t queue; /* most recently used first */
+    ngx_uint_t references;
+    uint32_t hash;
+    ngx_ssl_t ssl;
+    ngx_uint_t verify;
+    ngx_uint_t key_len;
+    u_char key[]; /* all that it was made of */
+};
+
+/* The profile of ctx->service, from the cache or made: ctx->tls. */
+ngx_int_t ngx_http_weir_tls_profile(ngx_http_weir_ctx_t *ctx);
+void ngx_http_weir_tls_release(ngx_http_weir_tls_profile_t *profile);
+
+/* Certificates of clients' handshakes come from the image. */
+ngx_int_t ngx_http_weir_tls_init(ngx_conf_t *cf);
+
+/* -- answers --------------------------------------------------------------------------------- */
+
+/* Sends an answer; returns what ngx_http_finalize_request() takes. type.len 0: no
+ * Content-Type. */
+ngx_int_t ngx_http_weir_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t type,
+                               ngx_str_t body);
+/* An error in the form that the client accepts (routing 8, producer A). */
+ngx_int_t ngx_http_weir_fail(ngx_http_request_t *r, ngx_uint_t status, weir_str_t message);
+/* What stands in ctx->answer_*, by the rules of plugins 1.5. */
+ngx_int_t ngx_http_weir_answer_of_plugin(ngx_http_weir_ctx_t *ctx);
+/* The content handler of the error location (producer B). */
+ngx_int_t ngx_http_weir_error_handler(ngx_http_request_t *r);
+bool ngx_http_weir_is_grpc(ngx_http_request_t *r); /* by Content-Type and HTTP/2 */
+ngx_table_elt_t *ngx_http_weir_add_header(ngx_http_request_t *r, weir_str_t name, ngx_str_t value);
+
+static ngx_inline ngx_str_t ngx_http_weir_text(weir_str_t text)
+{
+    ngx_str_t same = { text.len, (u_char *)(uintptr_t)text.data };
+    return same;
+}
+
+/* data NULL: no memory, or it was NULL. */
+static ngx_inline ngx_str_t ngx_http_weir_copy(ngx_pool_t *pool, weir_str_t text)
+{
+    ngx_str_t copy = ngx_null_string;
+    if (text.data == NULL)
+        return copy;
+    copy.data = ngx_pnalloc(pool, text.len + 1);
+    if (copy.data == NULL)
+        return copy;
+    ngx_memcpy(copy.data, text.data, text.len);
+    copy.data[text.len] = '\0';
+    copy.len = text.len;
+    return copy;
+}
+
+#endif
