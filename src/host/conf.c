@@ -6,9 +6,7 @@
 #include "host/conf.h"
 
 #include "host/cluster_conf.h"
-#ifdef WEIR_HAVE_PROXY
 #include "proxy/conf.h"
-#endif
 
 #include <stdio.h>
 
@@ -146,18 +144,11 @@ static int admin_server(const weir_settings_t *settings, weir_buffer_t *out, wei
                        weir_setting_string(settings, "nginx_admin_client_max_body_size"),
                        weir_setting_string(settings, "nginx_admin_client_body_buffer_size"));
     weir_settings_directives(settings, "admin", server_directive_line, out);
-#ifdef WEIR_HAVE_ADMIN
-    static const char handler[] = "weir_admin";
-#else
-    static const char handler[] = "return 503";
-#endif
-    weir_buffer_printf(out,
-                       "        merge_slashes off;\n"
-                       "        location / {\n"
-                       "            %s;\n"
-                       "        }\n"
-                       "    }\n",
-                       handler);
+    weir_buffer_append(out, WEIR_STR("        merge_slashes off;\n"
+                                     "        location / {\n"
+                                     "            weir_admin;\n"
+                                     "        }\n"
+                                     "    }\n"));
     return WEIR_OK;
 }
 
@@ -187,10 +178,8 @@ static int servers(const weir_settings_t *settings, weir_buffer_t *out, weir_err
         if (rc == WEIR_OK)
             rc = weir_cluster_conf(settings, out, err);
     }
-#ifdef WEIR_HAVE_PROXY
     if (rc == WEIR_OK && !role_is(settings, "control_plane"))
         rc = weir_proxy_conf(settings, out, err);
-#endif
     return rc == WEIR_OK ? status_server(settings, out, err) : rc;
 }
 

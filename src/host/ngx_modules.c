@@ -22,29 +22,21 @@ extern char *ngx_module_order[];
 
 EXPORTED ngx_module_t *ngx_modules[] = {
     &ngx_http_weir_module,
-#ifdef WEIR_HAVE_ADMIN
     &ngx_http_weir_admin_module,
-#endif
     &ngx_http_weir_cluster_module,
     &ngx_http_weir_status_module,
-#ifdef WEIR_HAVE_PROXY
     &ngx_http_weir_proxy_module,
     &ngx_http_weir_filter_module,
-#endif
     NULL,
 };
 
 EXPORTED char *ngx_module_names[] = {
     (char *)"ngx_http_weir_module",
-#ifdef WEIR_HAVE_ADMIN
     (char *)"ngx_http_weir_admin_module",
-#endif
     (char *)"ngx_http_weir_cluster_module",
     (char *)"ngx_http_weir_status_module",
-#ifdef WEIR_HAVE_PROXY
     (char *)"ngx_http_weir_proxy_module",
     (char *)"ngx_http_weir_filter_module",
-#endif
     NULL,
 };
 
