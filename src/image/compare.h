@@ -63,7 +63,8 @@ static inline int compare_images(fixture_t *a, fixture_t *b)
          memcmp(s->class_best, t->class_best, sizeof(s->class_best)) != 0 ||
          memcmp(s->scope_plugins, t->scope_plugins, sizeof(s->scope_plugins)) != 0 ||
          s->routes_with_hosts != t->routes_with_hosts ||
-         s->routes_with_paths != t->routes_with_paths || s->entities != t->entities ||
+         s->routes_with_paths != t->routes_with_paths ||
+         s->disabled_services != t->disabled_services || s->entities != t->entities ||
          s->quarantined != t->quarantined))
         different = DB_STATE;
     return different;

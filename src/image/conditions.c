@@ -142,11 +142,14 @@ bool entry_holds(match_t *m, const router_entry_t *entry, size_t *len)
         return false;
     if (!(entry->flags & ENTRY_ANY_METHOD) && !(entry->methods & m->method))
         return false;
+    bool some_disabled = m->reader->state.disabled_services > 0;
+    if (!(entry->flags & (ENTRY_RESIDUAL | ENTRY_REGEX | ENTRY_CUT)) && !some_disabled)
+        return true; /* the entry says it all */
     route_view_t view;
     if (!read_route(m, &entry->route, &view))
         return false;
     if ((entry->flags & ENTRY_RESIDUAL) &&
         !(method_holds(m, &view) && headers_hold(m, entry, &view) && sni_holds(m, &view)))
         return false;
-    return path_holds(m, entry, &view, len) && service_serves(m, &view);
+    return path_holds(m, entry, &view, len) && (!some_disabled || service_serves(m, &view));
 }

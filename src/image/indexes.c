@@ -200,6 +200,13 @@ int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
         int rc = index_credential(w, type, id, record, add, err);
         return rc == WEIR_OK ? index_expiry(w, type, id, record, add, err) : rc;
     }
+    case WEIR_SERVICES: {
+        service_view_t view;
+        if (!view_service(record, &view))
+            return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a service is damaged");
+        w->state->disabled_services += view.enabled ? 0 : add ? 1 : (uint64_t)-1;
+        break;
+    }
     case WEIR_SNIS: {
         sni_view_t view;
         if (!view_sni(record, &view))
@@ -216,7 +223,6 @@ int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
     case WEIR_PARAMETERS:
     case WEIR_CERTIFICATES:
     case WEIR_CA_CERTIFICATES:
-    case WEIR_SERVICES:
     case WEIR_UPSTREAMS:
     case WEIR_TARGETS:
     case WEIR_ENTITY_NONE:

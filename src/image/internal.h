@@ -66,6 +66,7 @@ typedef struct state {
     uint64_t class_entries[CLASSES]; /* router entries of a class: 0 skips it */
     uint64_t class_best[CLASSES];    /* best sort key of a class */
     uint64_t routes_with_hosts, routes_with_paths;
+    uint64_t disabled_services; /* 0: nobody needs to look */
     uint64_t scope_plugins[SCOPES];
     /* Record versions count on from here: no two images of a node share one, so
      * caches of workers survive that an image is replaced. */

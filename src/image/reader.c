@@ -215,7 +215,7 @@ static int damaged(weir_error_t *err, const char *what)
 int weir_reader_service(weir_reader_t *reader, const weir_uuid_t *id, weir_service_t *ret,
                         weir_error_t *err)
 {
-    weir_str_t record;
+    weir_str_t record = { NULL, 0 };
     service_view_t view;
     int rc = get(reader, DB_RECORDS, WEIR_SERVICES, id, &record, err);
     if (rc != WEIR_OK)
@@ -230,7 +230,7 @@ int weir_reader_service(weir_reader_t *reader, const weir_uuid_t *id, weir_servi
 int weir_reader_consumer(weir_reader_t *reader, const weir_uuid_t *id, weir_consumer_t *ret,
                          weir_error_t *err)
 {
-    weir_str_t record;
+    weir_str_t record = { NULL, 0 };
     int rc = get(reader, DB_RECORDS, WEIR_CONSUMERS, id, &record, err);
     if (rc != WEIR_OK)
         return rc;
@@ -243,7 +243,7 @@ int weir_reader_consumer(weir_reader_t *reader, const weir_uuid_t *id, weir_cons
 int weir_reader_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_certificate_t *ret,
                             weir_error_t *err)
 {
-    weir_str_t record;
+    weir_str_t record = { NULL, 0 };
     int rc = get(reader, DB_RECORDS, WEIR_CERTIFICATES, id, &record, err);
     if (rc != WEIR_OK)
         return rc;
@@ -256,7 +256,7 @@ int weir_reader_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_c
 int weir_reader_ca_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_str_t *ret_pem,
                                uint64_t *ret_version, weir_error_t *err)
 {
-    weir_str_t record;
+    weir_str_t record = { NULL, 0 };
     int rc = get(reader, DB_RECORDS, WEIR_CA_CERTIFICATES, id, &record, err);
     if (rc == WEIR_OK && !view_ca_certificate(record, ret_pem, ret_version))
         rc = damaged(err, "CA certificate");
@@ -318,7 +318,7 @@ int weir_reader_consumer_named(weir_reader_t *reader, weir_str_t key, weir_consu
         if (rc != WEIR_NOT_FOUND)
             return rc;
     }
-    weir_str_t value;
+    weir_str_t value = { NULL, 0 };
     int rc = get_name(reader, NAME_USERNAME, key, &value, err);
     if (rc == WEIR_NOT_FOUND)
         rc = get_name(reader, NAME_CUSTOM_ID, key, &value, err);
@@ -342,7 +342,7 @@ int weir_reader_credential(weir_reader_t *reader, weir_entity_type_t type, weir_
         return weir_error_memory(err);
     text[0] = (char)type;
     memcpy(text + 1, key.data, key.len);
-    weir_str_t value;
+    weir_str_t value = { NULL, 0 };
     int rc = get_name(reader, NAME_CREDENTIAL, (weir_str_t){ text, key.len + 1 }, &value, err);
     if (rc != WEIR_OK)
         return rc;
@@ -359,7 +359,7 @@ int weir_reader_credential(weir_reader_t *reader, weir_entity_type_t type, weir_
 static int get_sni(weir_reader_t *reader, weir_str_t name, weir_certificate_t *ret,
                    weir_error_t *err)
 {
-    weir_str_t value;
+    weir_str_t value = { NULL, 0 };
     int rc = get_name(reader, NAME_SNI, name, &value, err);
     if (rc != WEIR_OK)
         return rc;

@@ -31,6 +31,7 @@ static int drop_derived(weir_batch_t *batch, weir_error_t *err)
     memset(state->scope_plugins, 0, sizeof(state->scope_plugins));
     state->routes_with_hosts = 0;
     state->routes_with_paths = 0;
+    state->disabled_services = 0;
     state->quarantined = 0;
     state->format_records = FORMAT_RECORDS;
     state->documented_order = batch->image->options.documented_order;
