@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ["base", "model", "plugins", "store", "admin", "cluster", "image", "agent", "proxy", "host", "cli"]
+ROOMS = ["base", "model", "plugins", "store", "admin", "cluster", "image", "agent", "node", "proxy", "host", "cli"]
 BANNED = {
     "sprintf": "snprintf", "vsprintf": "vsnprintf", "strcpy": "snprintf or memcpy with a length",
     "strcat": "weir_buffer_append", "strncpy": "snprintf", "atoi": "weir_parse_int64",
@@ -49,8 +49,8 @@ def check_direction(path, text):
 
 
 def check_nginx(path, code):
-    if room_of(path) not in ("proxy", "host", None) and re.search(r"\bngx_\w+|\bNGX_\w+", code):
-        yield "speaks of nginx outside src/proxy and src/host"
+    if room_of(path) not in ("node", "proxy", "host", None) and re.search(r"\bngx_\w+|\bNGX_\w+", code):
+        yield "speaks of nginx outside src/node, src/proxy and src/host"
 
 
 def check_banned(code):

@@ -3,7 +3,7 @@
  * Directive: `weir_admin;` in a location. nginx reads the request with its body
  * (413 is its answer, too), a thread of the pool runs weir_admin_handle(), the
  * event loop sends what came out. */
-#include "host/ngx_http_weir.h"
+#include "node/ngx_http_weir.h"
 
 #include "admin/admin.h"
 #include "base/clock.h"

@@ -7,7 +7,7 @@
  *
  * A commit wakes the loop through an eventfd, so that a lone change is pushed at
  * once; no timer is in its way. */
-#include "host/ngx_http_weir.h"
+#include "node/ngx_http_weir.h"
 
 #include "cluster/outbox.h"
 #include "cluster/session.h"

@@ -3,7 +3,7 @@
  *
  * Directive: `weir_status;` in a location. Everything here takes microseconds:
  * numbers of nginx, one look into the image or into the store. */
-#include "host/ngx_http_weir.h"
+#include "node/ngx_http_weir.h"
 
 #include "base/buffer.h"
 #include "cluster/registry.h"

@@ -8,8 +8,8 @@
 #ifndef NGX_HTTP_WEIR_PROXY_H
 #define NGX_HTTP_WEIR_PROXY_H
 
-#include "host/ngx_http_weir.h"
 #include "image/image.h"
+#include "node/ngx_http_weir.h"
 #include "proxy/answer.h"
 #include "proxy/hosts.h"
 #include "weir/plugin.h"
@@ -230,6 +230,8 @@ ngx_int_t ngx_http_weir_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
                                ngx_str_t body);
 /* An error in the form that the client accepts (routing 8, producer A). */
 ngx_int_t ngx_http_weir_fail(ngx_http_request_t *r, ngx_uint_t status, weir_str_t message);
+/* No body is given: what the server makes of the status (plugins 1.5). */
+ngx_int_t ngx_http_weir_answer_status(ngx_http_request_t *r, ngx_uint_t status);
 /* What stands in ctx->answer_*, by the rules of plugins 1.5. */
 ngx_int_t ngx_http_weir_answer_of_plugin(ngx_http_weir_ctx_t *ctx);
 /* The content handler of the error location (producer B). */

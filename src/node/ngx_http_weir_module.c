@@ -2,7 +2,7 @@
  *
  * Directive: `weir_settings PATH;` in http{}. In a worker it opens the store (on
  * a control plane), and every second it removes what has expired. */
-#include "host/ngx_http_weir.h"
+#include "node/ngx_http_weir.h"
 
 #include "base/clock.h"
 #include "image/image.h"
