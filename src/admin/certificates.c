@@ -193,7 +193,7 @@ static int find_duplicate(call_t *call, const wanted_t *wanted, weir_str_t *ret)
 /* Each name can be one and belongs to nobody else. `own` NULL: a new certificate. */
 static int check_names(call_t *call, const wanted_t *wanted, const weir_uuid_t *own)
 {
-    weir_str_t twice;
+    weir_str_t twice = { NULL, 0 };
     int rc = find_duplicate(call, wanted, &twice);
     if (rc == WEIR_OK && twice.data != NULL)
         return answer_violation(call, "snis", "%.*s is duplicated", WEIR_STR_ARG(twice));

@@ -167,11 +167,11 @@ int offset_decode(call_t *call, weir_str_t offset, weir_json_t **ret)
     return rc == WEIR_OK ? WEIR_OK : answer_bad_offset(call, offset, "bad json encoding");
 }
 
-/* The id that the first element of an offset holds; of one without elements, the
- * lowest there is: it means the first page. */
+/* The id that the first element of an offset holds. One without elements comes
+ * after everything: that is what comparing with nothing gives the incumbent. */
 static int offset_id(call_t *call, weir_str_t offset, weir_uuid_t *ret, double *ret_second)
 {
-    *ret = (weir_uuid_t){ { 0 } };
+    memset(ret->bytes, 0xff, sizeof(ret->bytes));
     WEIR_AUTO(json) weir_json_t *key = NULL;
     int rc = offset_decode(call, offset, &key);
     if (rc != WEIR_OK)
