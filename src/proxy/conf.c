@@ -114,7 +114,8 @@ static const char proxy_text[] =
     "        proxy_pass_header Server;\n"
     "        proxy_pass_header Date;\n"
     "        proxy_redirect off;\n"
-    "        error_page 400 404 405 408 411 412 413 414 417 494 500 502 503 504 /weir_error;\n";
+    "        error_page 400 404 405 408 411 412 413 414 417 500 502 503 504 /weir_error;\n"
+    "        error_page 494 =494 /weir_error;\n";
 
 static void user_directive(void *context, const char *directive, const char *value)
 {

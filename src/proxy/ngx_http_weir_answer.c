@@ -91,6 +91,16 @@ static ngx_int_t answer_grpc(ngx_http_request_t *r, ngx_uint_t status, weir_str_
     return ngx_http_weir_answer(r, status, type, none);
 }
 
+/* What a client gets that accepts gRPC but does not speak it. */
+static ngx_int_t answer_no_form(ngx_http_request_t *r, ngx_uint_t status)
+{
+    static ngx_str_t none = ngx_null_string;
+    static ngx_str_t empty = ngx_string("");
+    if (ngx_http_weir_add_header(r, WEIR_STR("Content-Type"), empty) == NULL)
+        return NGX_ERROR;
+    return ngx_http_weir_answer(r, status, none, none);
+}
+
 static ngx_int_t answer_error(ngx_http_request_t *r, ngx_uint_t status, weir_str_t message,
                               weir_media_t media)
 {
@@ -111,22 +121,39 @@ ngx_int_t ngx_http_weir_fail(ngx_http_request_t *r, ngx_uint_t status, weir_str_
     char accept[ACCEPT_BYTES_MAX];
     if (ngx_http_weir_is_grpc(r))
         return answer_grpc(r, status, (weir_str_t){ NULL, 0 });
-    return answer_error(r, status, message,
-                        weir_media_accepted(joined(r, WEIR_STR("accept"), accept, sizeof(accept))));
+    weir_media_t media = weir_media_accepted(joined(r, WEIR_STR("accept"), accept, sizeof(accept)));
+    return media == WEIR_MEDIA_GRPC ? answer_no_form(r, status)
+                                    : answer_error(r, status, message, media);
+}
+
+/* A client that says it means gRPC, without HTTP/2: the message alone, as JSON. */
+static ngx_int_t answer_message(ngx_http_request_t *r, ngx_uint_t status, weir_str_t message)
+{
+    static const char before[] = "{\"message\":\"";
+    ngx_str_t body;
+    body.data = ngx_pnalloc(r->pool, sizeof(before) + message.len + 2);
+    if (body.data == NULL)
+        return NGX_ERROR;
+    body.len =
+        (size_t)(ngx_sprintf(body.data, "%s%*s\"}", before, message.len, message.data) - body.data);
+    return ngx_http_weir_answer(r, status, ngx_http_weir_text(weir_media_type(WEIR_MEDIA_JSON)),
+                                body);
 }
 
 /* By Accept, else by what the request itself is, else by the setting. */
 static ngx_int_t answer_like_server(ngx_http_request_t *r, ngx_uint_t status, weir_str_t message)
 {
     char bytes[ACCEPT_BYTES_MAX];
+    weir_str_t first;
+    weir_media_t media = ngx_http_weir_proxy_main(r)->error_default;
     if (ngx_http_weir_is_grpc(r))
         return answer_grpc(r, status, message);
-    weir_str_t wish = joined(r, WEIR_STR("accept"), bytes, sizeof(bytes));
-    if (wish.len == 0)
-        wish = joined(r, WEIR_STR("content-type"), bytes, sizeof(bytes));
-    return answer_error(r, status, message,
-                        wish.len > 0 ? weir_media_accepted(wish)
-                                     : ngx_http_weir_proxy_main(r)->error_default);
+    if (ngx_http_weir_header(r, WEIR_STR("accept"), 0, &first))
+        media = weir_media_accepted(joined(r, WEIR_STR("accept"), bytes, sizeof(bytes)));
+    else if (ngx_http_weir_header(r, WEIR_STR("content-type"), 0, &first))
+        media = weir_media_accepted(first);
+    return media == WEIR_MEDIA_GRPC ? answer_message(r, status, message)
+                                    : answer_error(r, status, message, media);
 }
 
 ngx_int_t ngx_http_weir_error_handler(ngx_http_request_t *r)
@@ -156,8 +183,7 @@ static bool has_template(ngx_uint_t status)
     return false;
 }
 
-/* No body was given: what the server makes of the status. */
-static ngx_int_t answer_status(ngx_http_request_t *r, ngx_uint_t status)
+ngx_int_t ngx_http_weir_answer_status(ngx_http_request_t *r, ngx_uint_t status)
 {
     static ngx_str_t none = ngx_null_string;
     static ngx_str_t html = ngx_string("text/html");
@@ -202,6 +228,6 @@ ngx_int_t ngx_http_weir_answer_of_plugin(ngx_http_weir_ctx_t *ctx)
     if (ngx_http_weir_is_grpc(r))
         return answer_grpc_of_plugin(ctx);
     if (ctx->answer_body.data == NULL)
-        return answer_status(r, ctx->answer_status);
+        return ngx_http_weir_answer_status(r, ctx->answer_status);
     return ngx_http_weir_answer(r, ctx->answer_status, ctx->answer_type, ctx->answer_body);
 }

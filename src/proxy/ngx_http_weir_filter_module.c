@@ -121,7 +121,9 @@ static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main
     ngx_http_request_t *r = ctx->r;
     ngx_uint_t shown = main->headers;
     bool fine = true;
-    if ((shown & HEADER_SERVER) && r->headers_out.server == NULL)
+    /* nginx marks an upstream's silence with an empty header. */
+    if ((shown & HEADER_SERVER) &&
+        (r->headers_out.server == NULL || r->headers_out.server->value.len == 0))
         fine = set_server(r, main->token, true);
     if (fine && (shown & HEADER_UPSTREAM_LATENCY))
         fine =
@@ -154,6 +156,13 @@ static bool set_request_id(ngx_http_weir_ctx_t *ctx)
     return true;
 }
 
+/* Both lengths at once: whoever reads the other one sees another answer. */
+static bool is_ambiguous(ngx_http_request_t *r)
+{
+    return r->upstream != NULL && !r->internal && r->upstream->headers_in.content_length != NULL &&
+           r->upstream->headers_in.chunked;
+}
+
 static ngx_int_t header_filter(ngx_http_request_t *r)
 {
     ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
@@ -163,6 +172,10 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
     ngx_http_weir_ctx_t *ctx = ngx_http_weir_ctx_make(r);
     if (ctx == NULL)
         return NGX_ERROR;
+    if (is_ambiguous(r)) {
+        r->upstream->keepalive = 0;
+        return ngx_http_filter_finalize_request(r, NULL, NGX_HTTP_BAD_GATEWAY);
+    }
     if (ctx->proxied)
         remove_hop_by_hop(ctx);
     ngx_http_weir_run_header_filters(ctx);

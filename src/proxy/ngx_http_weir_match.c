@@ -5,6 +5,8 @@
 
 #include "image/path.h"
 
+enum { HEADERS_MAX = 100 }; /* that routes see; all are proxied */
+
 /* -- input of the matcher (routing 1.2) ------------------------------------------------ */
 
 /* `separator` stands for each '-' and '_' of the name. */
@@ -25,9 +27,10 @@ static bool nth_header(ngx_http_request_t *r, weir_str_t name, u_char separator,
                        weir_str_t *ret)
 {
     ngx_list_part_t *part = &r->headers_in.headers.part;
+    size_t left = HEADERS_MAX;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+        for (ngx_uint_t i = 0; i < part->nelts && left > 0; i++, left--) {
             if (!name_matches(&headers[i], name, separator) || nth-- > 0)
                 continue;
             *ret = ngx_http_weir_str(headers[i].value);
@@ -220,8 +223,7 @@ static ngx_int_t redirect_to_https(ngx_http_weir_ctx_t *ctx)
                             location.data);
     if (ngx_http_weir_add_header(r, WEIR_STR("Location"), location) == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    static ngx_str_t none = ngx_null_string;
-    return ngx_http_weir_answer(r, (ngx_uint_t)ctx->redirect_status, none, none);
+    return ngx_http_weir_answer_status(r, (ngx_uint_t)ctx->redirect_status);
 }
 
 static bool has_grpc_type(ngx_http_request_t *r)

@@ -28,7 +28,9 @@ static weir_str_t raw_query(ngx_http_request_t *r)
     const char *mark = target.len > 1 ? memchr(target.data + 1, '?', target.len - 1) : NULL;
     if (mark == NULL)
         return (weir_str_t){ "", 0 };
-    return (weir_str_t){ mark, target.len - (size_t)(mark - target.data) };
+    size_t len = target.len - (size_t)(mark - target.data);
+    const char *fragment = memchr(mark, '#', len); /* nginx takes that for no part of it */
+    return (weir_str_t){ mark, fragment != NULL ? (size_t)(fragment - mark) : len };
 }
 
 static ngx_int_t make_uri(ngx_http_weir_ctx_t *ctx)
@@ -127,39 +129,31 @@ static bool is_overridden(const ngx_http_weir_ctx_t *ctx, const ngx_table_elt_t 
     return false;
 }
 
-/* Whether one of the request's Connection lines names it. */
-static bool is_hop_by_hop(ngx_http_request_t *r, const ngx_table_elt_t *header)
+/* The header's name list. Only its first line counts (routing 7.1); "keep-alive",
+ * "close" and "Upgrade" alone, by far the most common, name nothing. */
+static weir_str_t listed_headers(ngx_http_request_t *r)
 {
-    weir_str_t connection;
-    for (size_t n = 0; ngx_http_weir_header(r, WEIR_STR("connection"), n, &connection); n++)
-        if (weir_connection_lists(connection, ngx_http_weir_str(header->key)))
-            return true;
-    return false;
-}
-
-/* "keep-alive", "close" and "Upgrade" alone are by far the most common. */
-static bool lists_headers(ngx_http_request_t *r)
-{
-    weir_str_t connection;
-    for (size_t n = 0; ngx_http_weir_header(r, WEIR_STR("connection"), n, &connection); n++)
-        if (!weir_str_equal_nocase(connection, WEIR_STR("keep-alive")) &&
-            !weir_str_equal_nocase(connection, WEIR_STR("close")) &&
-            !weir_str_equal_nocase(connection, WEIR_STR("upgrade")))
-            return true;
-    return false;
+    weir_str_t connection = { NULL, 0 };
+    if (ngx_http_weir_header(r, WEIR_STR("connection"), 0, &connection) &&
+        (weir_str_equal_nocase(connection, WEIR_STR("keep-alive")) ||
+         weir_str_equal_nocase(connection, WEIR_STR("close")) ||
+         weir_str_equal_nocase(connection, WEIR_STR("upgrade"))))
+        connection.len = 0;
+    return connection;
 }
 
 static void copy_client_headers(ngx_http_weir_ctx_t *ctx, header_list_t *list)
 {
     ngx_http_request_t *r = ctx->r;
     const ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
-    bool listed = r->headers_in.connection != NULL && lists_headers(r);
+    weir_str_t listed = listed_headers(r);
     ngx_list_part_t *part = &r->headers_in.headers.part;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
         for (ngx_uint_t i = 0; i < part->nelts; i++)
             if (!is_ours(&headers[i], main) && !is_overridden(ctx, &headers[i]) &&
-                !(listed && is_hop_by_hop(r, &headers[i])))
+                !(listed.len > 0 &&
+                  weir_connection_lists(listed, ngx_http_weir_str(headers[i].key))))
                 list->headers[list->count++] = headers[i];
     }
 }
@@ -244,7 +238,9 @@ static ngx_int_t add_forwarded(ngx_http_weir_ctx_t *ctx, header_list_t *list)
     port.len =
         (size_t)(ngx_sprintf(port.data, "%ui", (ngx_uint_t)ngx_http_weir_port(r)) - port.data);
     ngx_str_t path = r->unparsed_uri;
-    path.len -= raw_query(r).len;
+    const u_char *mark = path.len > 1 ? memchr(path.data + 1, '?', path.len - 1) : NULL;
+    if (mark != NULL)
+        path.len = (size_t)(mark - path.data);
     struct {
         weir_str_t name;
         ngx_str_t value;

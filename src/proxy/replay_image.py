@@ -94,7 +94,9 @@ class Admin(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         lists = {"trusted_ips", "headers"}
-        shown = {k: [v.strip() for v in v.split(",")] if k in lists else v for k, v in self.node.settings.items()}
+        booleans = {"allow_debug_header"}
+        shown = {k: [v.strip() for v in v.split(",")] if k in lists else v == "on" if k in booleans else v
+                 for k, v in self.node.settings.items()}
         self.answer(200, {"configuration": {"router_flavor": "traditional_compatible", **shown}})
 
     def do_POST(self):
