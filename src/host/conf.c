@@ -144,7 +144,9 @@ static int admin_server(const weir_settings_t *settings, weir_buffer_t *out, wei
                        weir_setting_string(settings, "nginx_admin_client_max_body_size"),
                        weir_setting_string(settings, "nginx_admin_client_body_buffer_size"));
     weir_settings_directives(settings, "admin", server_directive_line, out);
-    weir_buffer_append(out, WEIR_STR("        merge_slashes off;\n"
+    /* Imports send everything over few connections. */
+    weir_buffer_append(out, WEIR_STR("        keepalive_requests 1000000000;\n"
+                                     "        merge_slashes off;\n"
                                      "        location / {\n"
                                      "            weir_admin;\n"
                                      "        }\n"
