@@ -252,7 +252,8 @@ static bool delta_version(const weir_client_t *c, const weir_json_t *delta, uint
 }
 
 /* A fault here drops the answer as a whole, as with the original (C.3): what is no
- * delta cannot be quarantined as an entity. */
+ * delta cannot be quarantined as an entity. WEIR_UNSUPPORTED: a version is of the
+ * other dialect, or none. */
 static int check_deltas(const weir_client_t *c, const weir_json_t *deltas, uint64_t *ret_version,
                         weir_error_t *why)
 {
@@ -261,11 +262,12 @@ static int check_deltas(const weir_client_t *c, const weir_json_t *deltas, uint6
         const weir_json_t *entity = weir_json_get(d, "entity");
         bool deletes = weir_json_is_null(entity);
         const char *fault = NULL;
+        bool dialect = true;
         if (weir_json_kind(d) != WEIR_JSON_OBJECT)
             fault = "is no object";
         else if (weir_json_string(weir_json_get(d, "type")).data == NULL)
             fault = "has no type";
-        else if (!delta_version(c, d, ret_version))
+        else if (!(dialect = delta_version(c, d, ret_version)))
             fault = "has no version of this dialect";
         else if (deletes && weir_json_kind(weir_json_get(d, "pk")) != WEIR_JSON_OBJECT)
             fault = "deletes, but has no pk";
@@ -273,7 +275,8 @@ static int check_deltas(const weir_client_t *c, const weir_json_t *deltas, uint6
             fault = "has an entity that is no object";
         index++;
         if (fault != NULL)
-            return weir_error_set(why, WEIR_INVALID, "deltas", "delta %zu %s", index, fault);
+            return weir_error_set(why, dialect ? WEIR_INVALID : WEIR_UNSUPPORTED, "deltas",
+                                  "delta %zu %s", index, fault);
     }
     return WEIR_OK;
 }
@@ -344,9 +347,11 @@ static int take_result(weir_client_t *c, const weir_json_t *result, int64_t now_
     weir_error_t why = { 0 };
     if (read_update(c, space, &update, &why) != WEIR_OK) {
         client_fault(c, "an answer of get_delta is refused", &why);
-        try_other_dialect(c);
+        int rc = tell_refused(c, space, why.reason, NULL, err);
+        if (why.code == WEIR_UNSUPPORTED)
+            try_other_dialect(c);
         ask_later(c, now_ms);
-        return tell_refused(c, space, why.reason, NULL, err);
+        return rc;
     }
     if (weir_json_first(update.deltas) != NULL)
         return apply(c, space, &update, now_ms, err);

@@ -2,6 +2,7 @@
 #include "cluster/registry.h"
 
 #include "base/json.h"
+#include "cluster/message.h"
 
 #include <pthread.h>
 #include <search.h>
@@ -431,6 +432,9 @@ static int load_node(void *context, const weir_delta_t *row)
         members = NULL;
         node->last_seen_ms = (int64_t)weir_json_get_number(node->row, "last_seen", 0) * 1000;
         node->saved_ms = node->last_seen_ms;
+        if (!weir_token_parse(weir_json_get_string(node->row, "config_hash", WEIR_STR("")),
+                              &node->version))
+            node->version = 0;
     }
     pthread_mutex_unlock(&registry->lock);
     weir_json_free(members);
