@@ -61,6 +61,8 @@ int cli_find_nginx(char *ret, size_t bytes, weir_error_t *err);
 
 /* The process in PREFIX/pids/NAME.pid if it lives and is of this node; else 0. */
 pid_t cli_running(const char *prefix, const char *name);
+/* The number in PREFIX/pids/NAME.pid, whether it lives or not; 0: none. */
+pid_t cli_read_pid(const char *prefix, const char *name);
 /* Whether the process has a file under `prefix` open: pids may be used anew. */
 bool cli_belongs(pid_t pid, const char *prefix);
 int cli_write_pid(const char *prefix, const char *name, pid_t pid, weir_error_t *err);

@@ -15,8 +15,6 @@
 
 enum { GROUP_PIDS_MAX = 4096 };
 
-extern char **environ;
-
 int cli_fail(const weir_error_t *err)
 {
     fprintf(stderr, "weir: %s%s%s\n", err->field, err->field[0] != '\0' ? ": " : "", err->reason);
@@ -167,6 +165,18 @@ int cli_write_pid(const char *prefix, const char *name, pid_t pid, weir_error_t 
 
 /* -- processes ------------------------------------------------------------------------ */
 
+/* The next word of *at as a number; *at moves behind it. 0: it is none. */
+static int next_number(const char **at)
+{
+    int64_t value = 0;
+    *at += strspn(*at, " ");
+    size_t len = strcspn(*at, " ");
+    if (weir_parse_int64((weir_str_t){ *at, len }, 0, INT32_MAX, &value) != WEIR_OK)
+        value = 0;
+    *at += len;
+    return (int)value;
+}
+
 static bool lives(pid_t pid, pid_t *ret_group)
 {
     char path[64];
@@ -178,14 +188,15 @@ static bool lives(pid_t pid, pid_t *ret_group)
     size_t got = fread(text, 1, sizeof(text) - 1, file);
     fclose(file);
     text[got] = '\0';
-    const char *end = strrchr(text, ')'); /* the name before may have anything in it */
-    char state = '?';
-    int parent = 0;
-    int group = 0;
-    if (end == NULL || sscanf(end + 1, " %c %d %d", &state, &parent, &group) != 3)
+    /* "PID (NAME) STATE PARENT GROUP ...", and the name may have anything in it. */
+    const char *at = strrchr(text, ')');
+    if (at == NULL || at[1] != ' ' || at[2] == '\0')
         return false;
+    char state = at[2];
+    at += 3;
+    next_number(&at);
     if (ret_group != NULL)
-        *ret_group = group;
+        *ret_group = next_number(&at);
     return state != 'Z' && state != 'X';
 }
 
@@ -214,20 +225,30 @@ static const char *real_prefix(const char *prefix, char *buffer)
     return realpath(prefix, buffer) != NULL ? buffer : prefix;
 }
 
-pid_t cli_running(const char *prefix, const char *name)
+pid_t cli_read_pid(const char *prefix, const char *name)
 {
     char path[CLI_PATH_MAX];
-    char real[CLI_PATH_MAX];
     char file[64];
+    char text[16];
+    int64_t pid = 0;
     snprintf(file, sizeof(file), "pids/%s.pid", name);
     cli_path(prefix, file, path, sizeof(path));
     FILE *stream = fopen(path, "re");
     if (stream == NULL)
         return 0;
-    int pid = 0;
-    int got = fscanf(stream, "%d", &pid);
+    size_t got = fread(text, 1, sizeof(text), stream);
     fclose(stream);
-    if (got != 1 || pid <= 1 || !lives(pid, NULL))
+    while (got > 0 && text[got - 1] == '\n')
+        got--;
+    return weir_parse_int64((weir_str_t){ text, got }, 2, INT32_MAX, &pid) == WEIR_OK ? (pid_t)pid
+                                                                                      : 0;
+}
+
+pid_t cli_running(const char *prefix, const char *name)
+{
+    char real[CLI_PATH_MAX];
+    pid_t pid = cli_read_pid(prefix, name);
+    if (pid == 0 || !lives(pid, NULL))
         return 0;
     return cli_belongs(pid, real_prefix(prefix, real)) ? pid : 0;
 }

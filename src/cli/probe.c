@@ -77,12 +77,13 @@ int cli_get(const weir_listen_t *listen, const char *path, char *body, size_t by
     }
     close(fd);
     text[len] = '\0';
-    int status = 0;
-    if (sscanf(text, "HTTP/1.%*d %d", &status) != 1)
+    int64_t status = 0; /* "HTTP/1.1 200 OK" */
+    if (len < 12 || memcmp(text, "HTTP/1.", 7) != 0 ||
+        weir_parse_int64((weir_str_t){ text + 9, 3 }, 100, 599, &status) != WEIR_OK)
         return 0;
     const char *end = strstr(text, "\r\n\r\n");
     snprintf(body, bytes, "%s", end != NULL ? end + 4 : "");
-    return status;
+    return (int)status;
 }
 
 static int try_bind(const char *name, const weir_listen_t *listen, weir_error_t *err)

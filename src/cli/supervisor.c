@@ -128,27 +128,11 @@ static void start_child(supervisor_t *supervisor, child_t *child)
         weir_log(WEIR_LOG_ERROR, "no pid file name=%s reason=\"%s\"", child->name, err.reason);
 }
 
-/* The pid that its file names, also when that process is gone: its group may not be. */
-static pid_t last_pid(const supervisor_t *supervisor, const char *name)
-{
-    char file[64];
-    char path[CLI_PATH_MAX];
-    int pid = 0;
-    snprintf(file, sizeof(file), "pids/%s.pid", name);
-    cli_path(supervisor->prefix, file, path, sizeof(path));
-    FILE *stream = fopen(path, "re");
-    if (stream == NULL)
-        return 0;
-    if (fscanf(stream, "%d", &pid) != 1)
-        pid = 0;
-    fclose(stream);
-    return pid;
-}
-
 static void adopt_or_start(supervisor_t *supervisor, child_t *child)
 {
     pid_t pid = cli_running(supervisor->prefix, child->name);
-    child->group = last_pid(supervisor, child->name);
+    /* Also of one that is gone: its group may not be. */
+    child->group = cli_read_pid(supervisor->prefix, child->name);
     if (pid != 0 && watch(child, pid) == 0) {
         weir_log(WEIR_LOG_NOTICE, "took over name=%s pid=%d", child->name, (int)pid);
         return;

@@ -299,7 +299,7 @@ static int ngx_http_weir_admin_gather(ngx_http_weir_admin_ctx_t *ctx)
 static void ngx_http_weir_admin_run(void *data, ngx_log_t *log)
 {
     (void)log;
-    ngx_http_weir_admin_ctx_t *ctx = *(ngx_http_weir_admin_ctx_t **)data;
+    ngx_http_weir_admin_ctx_t *ctx = *(void **)data;
     if (ngx_http_weir_admin_gather(ctx) != WEIR_OK) {
         return; /* the status stays 0: a 500 */
     }
@@ -393,7 +393,7 @@ static void ngx_http_weir_admin_body_read(ngx_http_request_t *r)
 {
     ngx_thread_pool_t *pool = ngx_http_weir_thread_pool((ngx_cycle_t *)ngx_cycle);
     ngx_http_weir_admin_ctx_t *ctx = ngx_http_weir_admin_create_ctx(r);
-    ngx_thread_task_t *task = ngx_thread_task_alloc(r->pool, sizeof(ctx));
+    ngx_thread_task_t *task = ngx_thread_task_alloc(r->pool, sizeof(void *));
     if (pool == NULL || ctx == NULL || task == NULL ||
         ngx_http_weir_admin_take_headers(r, ctx) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
@@ -402,7 +402,7 @@ static void ngx_http_weir_admin_body_read(ngx_http_request_t *r)
     ngx_http_weir_admin_take_body(r, ctx);
     ngx_http_set_ctx(r, ctx, ngx_http_weir_admin_module);
 
-    *(ngx_http_weir_admin_ctx_t **)task->ctx = ctx;
+    *(void **)task->ctx = ctx;
     task->handler = ngx_http_weir_admin_run;
     task->event.handler = ngx_http_weir_admin_ran;
     task->event.data = r;

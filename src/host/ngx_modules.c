@@ -16,9 +16,7 @@ extern ngx_module_t ngx_http_weir_filter_module;
 
 #define EXPORTED __attribute__((visibility("default")))
 
-extern ngx_module_t *ngx_modules[];
-extern char *ngx_module_names[];
-extern char *ngx_module_order[];
+extern char *ngx_module_order[]; /* the other two are declared by nginx */
 
 EXPORTED ngx_module_t *ngx_modules[] = {
     &ngx_http_weir_module,
