@@ -45,53 +45,54 @@ static void put_text(fixture_t *f, const char *type, const char *format, ...)
     fixture_put(f, type, row);
 }
 
-/* Ids look random, as real ones do. */
+/* A control plane sends rows ordered by id; so ids rise with the number, and names
+ * do not rise with the ids (scatter). */
 static const char *id_text(char text[WEIR_UUID_TEXT + 1], unsigned kind, unsigned number)
 {
-    static const weir_uuid_t space = { { 0xbe, 0x4c } };
-    weir_uuid_t id;
-    char name[32];
-    snprintf(name, sizeof(name), "%u/%u", kind, number);
-    weir_uuid_named(&space, weir_str(name), &id);
-    weir_uuid_format(&id, text);
+    snprintf(text, WEIR_UUID_TEXT + 1, "%08x-%04x-4000-8000-%012x", number * 4000 + number % 3999,
+             kind, number);
     return text;
 }
 
-enum { SERVICE, ROUTE, CONSUMER, KEY, PLUGIN };
-
-static void put_route(fixture_t *f, unsigned i, unsigned services, const char *suffix)
+static unsigned scatter(unsigned i, unsigned n)
 {
-    char id[WEIR_UUID_TEXT + 1], service[WEIR_UUID_TEXT + 1];
-    put_text(f, "routes",
-             "{\"id\":\"%s\",\"hosts\":[\"h%u.example.com\"],\"paths\":[\"/api/v1/resource-%u%s\"],"
-             "\"service\":{\"id\":\"%s\"}}",
-             id_text(id, ROUTE, i), i / 10, i % 10, suffix,
-             id_text(service, SERVICE, i % services));
-}
-
-static void put_others(fixture_t *f, unsigned services)
-{
-    char id[WEIR_UUID_TEXT + 1], other[WEIR_UUID_TEXT + 1];
-    put_text(f, "plugins", "{\"id\":\"%s\",\"name\":\"key-auth\"}", id_text(id, PLUGIN, 1u << 30));
-    for (unsigned i = 0; i < services; i++)
-        put_text(f, "plugins",
-                 "{\"id\":\"%s\",\"name\":\"request-termination\",\"service\":{\"id\":\"%s\"}}",
-                 id_text(id, PLUGIN, i), id_text(other, SERVICE, i));
-    for (unsigned i = 0; i < 200; i++) {
-        const char *host = i % 4 == 0 ? "*.w%u.com" : i % 4 == 1 ? "w%u.*" : NULL;
-        char hosts[64] = "";
-        char name[32];
-        snprintf(name, sizeof(name), i % 4 == 0 ? "*.w%u.com" : "w%u.*", i);
-        if (host != NULL)
-            snprintf(hosts, sizeof(hosts), "\"hosts\":[\"%s\"],", name);
-        put_text(f, "routes", "{\"id\":\"%s\",%s\"paths\":[\"/shared/%u\"]}",
-                 id_text(id, ROUTE, (1u << 30) + i), hosts, i);
-    }
+    return (unsigned)((uint64_t)i * 7919 % n);
 }
 
 static unsigned services_of(unsigned n)
 {
     return n >= 10 ? n / 10 : 1;
+}
+
+enum { SERVICE, ROUTE, CONSUMER, KEY, PLUGIN };
+
+static void put_route(fixture_t *f, unsigned i, unsigned n, const char *suffix)
+{
+    char id[WEIR_UUID_TEXT + 1], service[WEIR_UUID_TEXT + 1];
+    put_text(f, "routes",
+             "{\"id\":\"%s\",\"hosts\":[\"h%u.example.com\"],\"paths\":[\"/api/v1/resource-%u%s\"],"
+             "\"service\":{\"id\":\"%s\"}}",
+             id_text(id, ROUTE, i), scatter(i, n) / 10, scatter(i, n) % 10, suffix,
+             id_text(service, SERVICE, i % services_of(n)));
+}
+
+static void put_others(fixture_t *f, unsigned services)
+{
+    char id[WEIR_UUID_TEXT + 1], other[WEIR_UUID_TEXT + 1];
+    put_text(f, "plugins", "{\"id\":\"%s\",\"name\":\"key-auth\"}", id_text(id, PLUGIN, 1000000));
+    for (unsigned i = 0; i < services; i++)
+        put_text(f, "plugins",
+                 "{\"id\":\"%s\",\"name\":\"request-termination\",\"service\":{\"id\":\"%s\"}}",
+                 id_text(id, PLUGIN, i), id_text(other, SERVICE, i));
+    for (unsigned i = 0; i < 200; i++) {
+        char hosts[64] = "";
+        char name[32];
+        snprintf(name, sizeof(name), i % 4 == 0 ? "*.w%u.com" : "w%u.*", i);
+        if (i % 4 < 2)
+            snprintf(hosts, sizeof(hosts), "\"hosts\":[\"%s\"],", name);
+        put_text(f, "routes", "{\"id\":\"%s\",%s\"paths\":[\"/shared/%u\"]}",
+                 id_text(id, ROUTE, 1000000 + i), hosts, i);
+    }
 }
 
 static double load(fixture_t *f, unsigned n)
@@ -102,17 +103,17 @@ static double load(fixture_t *f, unsigned n)
     fixture_begin(f, true);
     for (unsigned i = 0; i < n; i++)
         put_text(f, "consumers", "{\"id\":\"%s\",\"username\":\"user-%u\"}",
-                 id_text(id, CONSUMER, i), i);
+                 id_text(id, CONSUMER, i), scatter(i, n));
     for (unsigned i = 0; i < services; i++)
         put_text(f, "services", "{\"id\":\"%s\",\"host\":\"up-%u.internal\"}",
                  id_text(id, SERVICE, i), i);
     for (unsigned i = 0; i < n; i++)
-        put_route(f, i, services, "");
+        put_route(f, i, n, "");
     put_others(f, services);
     for (unsigned i = 0; i < n; i++)
         put_text(f, "keyauth_credentials",
                  "{\"id\":\"%s\",\"key\":\"secret-key-of-%u\",\"consumer\":{\"id\":\"%s\"}}",
-                 id_text(id, KEY, i), i, id_text(other, CONSUMER, i));
+                 id_text(id, KEY, i), scatter(i, n), id_text(other, CONSUMER, i));
     fixture_commit(f);
     return (now_ns() - start) / 1e9;
 }
@@ -188,7 +189,7 @@ static void change(fixture_t *f, unsigned n, figures_t *ret)
         snprintf(suffix, sizeof(suffix), "-%d", k);
         double start = now_ns();
         fixture_begin(f, false);
-        put_route(f, i, services_of(n), suffix);
+        put_route(f, i, n, suffix);
         fixture_commit(f);
         each[k] = (now_ns() - start) / 1e3;
     }
