@@ -156,6 +156,26 @@ static bool set_request_id(ngx_http_weir_ctx_t *ctx)
     return true;
 }
 
+static bool set_debug(ngx_http_weir_ctx_t *ctx)
+{
+    const ngx_http_weir_debug_t *debug = ctx->debug;
+    ngx_str_t route = ngx_http_weir_text(weir_str(debug->route_id));
+    ngx_str_t service = ngx_http_weir_text(weir_str(debug->service_id));
+    const struct {
+        weir_str_t name;
+        ngx_str_t value;
+    } headers[] = {
+        { WEIR_STR("Kong-Route-Id"), route },
+        { WEIR_STR("Kong-Route-Name"), debug->route_name },
+        { WEIR_STR("Kong-Service-Id"), service },
+        { WEIR_STR("Kong-Service-Name"), debug->service_name },
+    };
+    for (size_t i = 0; i < WEIR_COUNT(headers); i++)
+        if (headers[i].value.len > 0 && !set(ctx->r, headers[i].name, headers[i].value))
+            return false;
+    return true;
+}
+
 /* Both lengths at once: whoever reads the other one sees another answer. */
 static bool is_ambiguous(ngx_http_request_t *r)
 {
@@ -180,6 +200,8 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
         remove_hop_by_hop(ctx);
     ngx_http_weir_run_header_filters(ctx);
     bool fine = ctx->proxied ? set_proxied(ctx, main) : set_own(ctx, main);
+    if (fine && ctx->debug != NULL)
+        fine = set_debug(ctx);
     if (fine && (main->headers & HEADER_REQUEST_ID))
         fine = set_request_id(ctx);
     return fine ? next_header_filter(r) : NGX_ERROR;

@@ -149,6 +149,28 @@ static void copy_route(ngx_http_weir_ctx_t *ctx, const weir_match_t *match)
     ctx->path_matched = match->has_path ? match->path_matched : 0;
 }
 
+static bool copy_debug(ngx_http_weir_ctx_t *ctx, const weir_route_t *route,
+                       const weir_service_t *service)
+{
+    ngx_http_request_t *r = ctx->r;
+    weir_str_t value;
+    if (!ngx_http_weir_proxy_main(r)->debug ||
+        !ngx_http_weir_header(r, WEIR_STR("kong-debug"), 0, &value))
+        return true;
+    ctx->debug = ngx_pcalloc(r->pool, sizeof(*ctx->debug));
+    if (ctx->debug == NULL)
+        return false;
+    weir_uuid_format(&route->id, ctx->debug->route_id);
+    if (route->name.len > 0)
+        ctx->debug->route_name = ngx_http_weir_copy(r->pool, route->name);
+    if (service == NULL)
+        return true;
+    weir_uuid_format(&service->id, ctx->debug->service_id);
+    if (service->name.len > 0)
+        ctx->debug->service_name = ngx_http_weir_copy(r->pool, service->name);
+    return true;
+}
+
 /* Inside the reader. WEIR_NOT_FOUND: no route; WEIR_AGAIN: not ready. */
 static int look_up(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader,
                    const weir_match_request_t *input, weir_error_t *err)
@@ -171,6 +193,8 @@ static int look_up(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader,
         if (rc == WEIR_OK && !copy_service(ctx, &service))
             rc = weir_error_memory(err);
     }
+    if (rc == WEIR_OK && !copy_debug(ctx, &match.route, ctx->has_service ? &service : NULL))
+        rc = weir_error_memory(err);
     if (rc == WEIR_OK)
         rc = weir_reader_plan(reader, &match.route.id,
                               ctx->has_service ? &match.route.service : NULL, NULL, &plan, err);

@@ -46,6 +46,7 @@ typedef struct ngx_http_weir_proxy_main_conf_s {
     ngx_http_weir_main_conf_t *node;
     ngx_uint_t headers;             /* HEADER_ bits */
     ngx_flag_t request_id_upstream; /* X-Kong-Request-Id */
+    ngx_flag_t debug;               /* Kong-Debug is answered */
     ngx_array_t *trusted;           /* of ngx_cidr_t; NULL: nobody */
     ngx_array_t *port_maps;         /* of ngx_http_weir_port_t; NULL: none */
     ngx_int_t realip_index;         /* of $realip_remote_addr */
@@ -98,6 +99,12 @@ typedef struct ngx_http_weir_service_s {
 
 typedef struct ngx_http_weir_tls_profile_s ngx_http_weir_tls_profile_t;
 
+/* What a request with Kong-Debug is told (routing 1.9). */
+typedef struct ngx_http_weir_debug_s {
+    char route_id[WEIR_UUID_TEXT + 1], service_id[WEIR_UUID_TEXT + 1];
+    ngx_str_t route_name, service_name; /* data NULL: none */
+} ngx_http_weir_debug_t;
+
 typedef struct weir_request { /* the ABI's opaque type */
     ngx_http_request_t *r;
     u_char request_id[REQUEST_ID_LEN + 1];
@@ -127,6 +134,8 @@ typedef struct weir_request { /* the ABI's opaque type */
     size_t path_matched;
     ngx_str_t path; /* normalised */
     ngx_http_weir_service_t service;
+
+    ngx_http_weir_debug_t *debug; /* NULL: not asked for */
 
     weir_planned_t *plan; /* records in the pool */
     ngx_uint_t plan_count, plan_at;

@@ -189,6 +189,7 @@ static ngx_int_t read_settings(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *
     const weir_settings_t *settings = main->node->settings;
     size_t upstream = weir_setting_count(settings, "headers_upstream");
     main->headers = header_bits(settings);
+    main->debug = weir_setting_boolean(settings, "allow_debug_header");
     main->request_id_upstream =
         upstream > 0 &&
         !weir_str_equal_nocase(weir_str(weir_setting_item(settings, "headers_upstream", 0)),

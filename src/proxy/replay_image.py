@@ -24,7 +24,7 @@ import time
 
 
 class Node:
-    def __init__(self, build, prefix, port, settings, workers):
+    def __init__(self, build, prefix, port, settings, workers, preload):
         self.build, self.prefix, self.version = pathlib.Path(build), pathlib.Path(prefix), 0
         self.port, self.process = port, None
         self.settings = {"role": "data_plane", "prefix": prefix,
@@ -33,7 +33,7 @@ class Node:
                          "ssl_cert": f"{prefix}/ssl/default.crt", "ssl_cert_key": f"{prefix}/ssl/default.key",
                          "cluster_cert": f"{prefix}/ssl/default.crt",
                          "cluster_cert_key": f"{prefix}/ssl/default.key", **settings}
-        self.workers = workers
+        self.workers, self.preload = workers, preload
 
     def start(self):
         for folder in ("logs", "ssl", "image", "tmp"):
@@ -62,7 +62,11 @@ http {{
     underscores_in_headers on;
 {http}}}
 """)
-        self.process = subprocess.Popen(["nginx", "-p", str(self.prefix), "-c", str(self.prefix / "nginx.conf")])
+        environment = dict(os.environ)
+        if self.preload:
+            environment.update(LD_PRELOAD=self.preload, ASAN_OPTIONS="detect_leaks=0:detect_odr_violation=0")
+        self.process = subprocess.Popen(["nginx", "-p", str(self.prefix), "-c", str(self.prefix / "nginx.conf")],
+                                        env=environment)
         time.sleep(0.3)
         if self.process.poll() is not None:
             sys.exit("nginx did not start: " + (self.prefix / "logs/error.log").read_text())
@@ -116,12 +120,13 @@ def main():
     parser.add_argument("--port", type=int, default=24000, help="first of three ports: proxy, TLS, Admin API")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--preload", help="LD_PRELOAD of nginx: libasan.so, for a build with -Db_sanitize=address")
     parser.add_argument("--prefix", help="instead of a temporary folder")
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         node = Node(args.build, args.prefix or folder, args.port, dict(s.split("=", 1) for s in args.set),
-                    args.workers)
+                    args.workers, args.preload)
         Admin.node = node
         server = http.server.ThreadingHTTPServer(("127.0.0.1", args.port + 2), Admin)
         threading.Thread(target=server.serve_forever, daemon=True).start()
