@@ -68,6 +68,20 @@ static long log_size(const char *prefix, const char *name)
 static const char *const log_names[] = { "logs/supervisor.log", "logs/error.log",
                                          "logs/agent.log" };
 
+/* Workers whose master was killed hold the ports and go on serving: how many. */
+static size_t kill_orphans(const char *prefix)
+{
+    if (cli_running(prefix, "nginx") != 0)
+        return 0;
+    size_t killed = cli_kill_group(cli_read_pid(prefix, "nginx"), prefix);
+    for (int tries = 0; killed > 0 && tries < 100; tries++) {
+        cli_sleep_ms(10); /* until their sockets are closed */
+        if (cli_kill_group(cli_read_pid(prefix, "nginx"), prefix) == 0)
+            break;
+    }
+    return killed;
+}
+
 /* -- starting ------------------------------------------------------------------------ */
 
 static int check_database(const weir_settings_t *settings, weir_error_t *err)
@@ -120,6 +134,21 @@ static int leave_supervisor(const char *prefix, weir_error_t *err)
     return WEIR_OK;
 }
 
+/* A node with a database has started when it answers; a data plane may have to
+ * wait for its control plane (wait_for_configuration). */
+static bool answers(const weir_settings_t *settings)
+{
+    char body[256];
+    const char *path = NULL;
+    const weir_listen_t *listen = cli_probe_address(settings, &path);
+    bool data_plane = strcmp(weir_setting_string(settings, "role"), "data_plane") == 0;
+    if (data_plane || listen == NULL)
+        return true;
+    if (strcmp(weir_setting_string(settings, "role"), "traditional") == 0)
+        path = "/status"; /* its readiness is that of its data plane */
+    return cli_get(listen, path, body, sizeof(body)) == 200;
+}
+
 /* Whether every listener of the node's role accepts connections. */
 static bool all_listen(const weir_settings_t *settings)
 {
@@ -153,7 +182,7 @@ static int wait_for_start(const weir_settings_t *settings, int seconds, weir_err
     const char *prefix = weir_setting_string(settings, "prefix");
     int64_t began = weir_clock_monotonic_ms();
     for (;;) {
-        if (processes_run(settings) && all_listen(settings))
+        if (processes_run(settings) && all_listen(settings) && answers(settings))
             return WEIR_OK;
         int64_t waited = weir_clock_monotonic_ms() - began;
         if (waited > 1000 && cli_running(prefix, "supervisor") == 0)
@@ -226,6 +255,8 @@ int cli_start(const cli_options_t *options)
     }
     if (rc == WEIR_OK)
         rc = check_database(settings, &err);
+    if (rc == WEIR_OK && kill_orphans(prefix) > 0)
+        printf("killed workers that an earlier nginx had left behind\n");
     if (rc == WEIR_OK && cli_running(prefix, "nginx") == 0)
         rc = cli_check_ports(settings, &err);
     if (rc == WEIR_OK)
@@ -248,7 +279,6 @@ static bool anything_runs(const char *prefix)
 static int stop_now(const char *prefix, int number, int seconds, weir_error_t *err)
 {
     pid_t supervisor = cli_running(prefix, "supervisor");
-    pid_t nginx = cli_running(prefix, "nginx");
     int64_t began = weir_clock_monotonic_ms();
     if (supervisor != 0) {
         kill(supervisor, number);
@@ -265,7 +295,6 @@ static int stop_now(const char *prefix, int number, int seconds, weir_error_t *e
                                   seconds);
         cli_sleep_ms(POLL_MS);
     }
-    cli_kill_group(nginx, prefix); /* workers that outlived a killed master */
     return WEIR_OK;
 }
 
@@ -274,7 +303,8 @@ static int stop_with(const cli_options_t *options, int number, int seconds)
     char prefix[CLI_PATH_MAX];
     weir_error_t err = { 0 };
     int rc = cli_prefix(options, prefix, sizeof(prefix), &err);
-    if (rc == WEIR_OK && !anything_runs(prefix))
+    size_t orphans = rc == WEIR_OK ? kill_orphans(prefix) : 0;
+    if (rc == WEIR_OK && orphans == 0 && !anything_runs(prefix))
         rc = weir_error_set(&err, WEIR_NOT_FOUND, NULL, "no node is running in %s", prefix);
     if (rc == WEIR_OK)
         rc = stop_now(prefix, number, options->timeout_s > 0 ? options->timeout_s : seconds, &err);
