@@ -204,6 +204,17 @@ static void a_plugin_must_share_a_protocol_with_its_route(void **state)
     assert_string_equal(f->text, "{\"message\":\"Not found\"}");
 }
 
+static void text_that_is_not_utf8_is_refused(void **state)
+{
+    fixture_t *f = *state;
+    assert_int_equal(fixture_call(f, "POST", "/consumers", "{\"username\":\"ab\xff\"}"), 400);
+    assert_string_equal(fixture_text(f, "message"),
+                        "schema violation (username: invalid utf-8 character sequence detected at "
+                        "position 3)");
+    assert_int_equal(fixture_call(f, "PUT", "/consumers/%ff", "{}"), 400);
+    assert_int_equal(fixture_call(f, "PUT", "/consumers/%C3%A9", "{}"), 200);
+}
+
 static void validation_stores_nothing(void **state)
 {
     fixture_t *f = *state;
@@ -231,6 +242,7 @@ int main(void)
         TEST(targets_come_newest_first_with_a_counted_offset),
         TEST(a_form_is_read_with_the_schema_of_the_entity),
         TEST(a_plugin_must_share_a_protocol_with_its_route),
+        TEST(text_that_is_not_utf8_is_refused),
         TEST(validation_stores_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

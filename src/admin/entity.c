@@ -4,7 +4,7 @@
  * if the row is still the one that was read; otherwise it starts over. */
 #include "admin/internal.h"
 
-#include "base/clock.h"
+#include "model/checks.h"
 
 #include <math.h>
 #include <openssl/rand.h>
@@ -149,11 +149,54 @@ static int resolve(void *context, const weir_schema_t *schema, const char *uniqu
     return rc;
 }
 
+static int answer_primary(call_t *call, const weir_store_op_t *op);
+
 weir_model_env_t model_env(call_t *call)
 {
     return (weir_model_env_t){
         .now = call->now, .random_text = random_text, .resolve = resolve, .context = call
     };
+}
+
+/* The incumbent's database takes no other text; answers would be no JSON. */
+static bool is_utf8(const weir_json_t *value, size_t *ret_position)
+{
+    weir_str_t text = weir_json_string(value);
+    if (text.data != NULL && !weir_utf8_valid(text, ret_position))
+        return false;
+    for (const weir_json_t *m = weir_json_first(value); m != NULL; m = weir_json_next(m)) {
+        const char *name = weir_json_name(m);
+        if ((name != NULL && !weir_utf8_valid(weir_str(name), ret_position)) ||
+            !is_utf8(m, ret_position))
+            return false;
+    }
+    return true;
+}
+
+static int check_text(call_t *call, const weir_json_t *entity)
+{
+    size_t position = 0;
+    for (const weir_json_t *m = weir_json_first(entity); m != NULL; m = weir_json_next(m))
+        if (!is_utf8(m, &position))
+            return answer_violation(call, weir_json_name(m),
+                                    "invalid utf-8 character sequence detected at position %zu",
+                                    position + 1);
+    return WEIR_OK;
+}
+
+/* Fields that their schema lets be null and the incumbent's database does not. It
+ * reports that as a primary key that is taken; so that data planes never see such a
+ * row, so do we. */
+static int check_not_null(call_t *call, const weir_schema_t *schema, const weir_json_t *entity)
+{
+    const char *field = schema->type == WEIR_TARGETS     ? "weight"
+                        : schema->type == WEIR_UPSTREAMS ? "slots"
+                                                         : NULL;
+    if (field == NULL || !weir_json_is_null(weir_json_get(entity, field)))
+        return WEIR_OK;
+    weir_store_op_t op = { .type = schema->type };
+    weir_entity_id(schema, entity, &op.id);
+    return answer_primary(call, &op);
 }
 
 int model_write(call_t *call, const weir_schema_t *schema, weir_write_t kind,
@@ -166,7 +209,14 @@ int model_write(call_t *call, const weir_schema_t *schema, weir_write_t kind,
     if (rc != WEIR_OK)
         return answer_refusal(call, rc, &problem);
     weir_problem_release(&problem);
-    return WEIR_OK;
+    rc = check_text(call, *ret);
+    if (rc == WEIR_OK)
+        rc = check_not_null(call, schema, *ret);
+    if (rc != WEIR_OK) {
+        weir_json_free(*ret);
+        *ret = NULL;
+    }
+    return rc;
 }
 
 /* -- the store's refusals (admin-api 6.2) ----------------------------------------------- */
