@@ -10,7 +10,7 @@
 
 #if defined(__GNUC__)
 #define WEIR_PRINTF(text, first) __attribute__((format(printf, text, first)))
-#define WEIR_USE_RESULT            __attribute__((warn_unused_result))
+#define WEIR_USE_RESULT          __attribute__((warn_unused_result))
 #else
 #define WEIR_PRINTF(format, first)
 #define WEIR_USE_RESULT

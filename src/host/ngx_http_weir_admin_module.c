@@ -126,6 +126,31 @@ static int ngx_http_weir_admin_node(void *context, weir_json_t *node)
     return weir_json_set(node, "pids", pids);
 }
 
+static void ngx_http_weir_admin_level(ngx_log_t *log, ngx_uint_t level)
+{
+    for (; log != NULL; log = log->next) {
+        log->log_level = level;
+    }
+}
+
+/* The worker's own log and those of its servers; requests take theirs from there.
+ * A word each, so threads need no lock. The levels of base/log.h are nginx's. */
+static int ngx_http_weir_admin_set_log_level(void *context, int level, weir_error_t *err)
+{
+    (void)context;
+    (void)err;
+    ngx_uint_t wanted = level == NGX_LOG_DEBUG ? NGX_LOG_DEBUG_ALL : (ngx_uint_t)level;
+    ngx_http_core_main_conf_t *main =
+        ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_http_core_module);
+    ngx_http_core_srv_conf_t **servers = main->servers.elts;
+    ngx_http_weir_admin_level(ngx_cycle->log, wanted);
+    for (ngx_uint_t i = 0; i < main->servers.nelts; i++) {
+        ngx_http_core_loc_conf_t *core = servers[i]->ctx->loc_conf[ngx_http_core_module.ctx_index];
+        ngx_http_weir_admin_level(core->error_log, wanted);
+    }
+    return WEIR_OK;
+}
+
 static ngx_int_t ngx_http_weir_admin_init_process(ngx_cycle_t *cycle)
 {
     ngx_http_weir_main_conf_t *conf = ngx_http_weir_main(cycle);
@@ -140,7 +165,8 @@ static ngx_int_t ngx_http_weir_admin_init_process(ngx_cycle_t *cycle)
         .host = { .context = conf,
                   .status = ngx_http_weir_admin_status,
                   .data_planes = ngx_http_weir_admin_data_planes,
-                  .node = ngx_http_weir_admin_node },
+                  .node = ngx_http_weir_admin_node,
+                  .set_log_level = ngx_http_weir_admin_set_log_level },
     };
     weir_error_t err = { 0 };
     if (weir_admin_new(&options, &ngx_http_weir_admin_api, &err) != WEIR_OK) {
