@@ -46,6 +46,40 @@ static void put_strings(weir_buffer_t *out, const weir_json_t *list)
         put_str(out, weir_json_string(item));
 }
 
+/* Runs `put` with the number of bytes that it wrote in front: a reader can skip it. */
+static void put_block(weir_buffer_t *out, void (*put)(weir_buffer_t *, const weir_json_t *),
+                      const weir_json_t *list)
+{
+    size_t start = out->len;
+    put_u32(out, 0);
+    put(out, list);
+    if (out->failed != WEIR_OK)
+        return;
+    size_t bytes = out->len - start - 4;
+    for (size_t i = 0; i < 4; i++)
+        out->data[start + i] = (char)(bytes >> 8 * i);
+}
+
+/* Where each string of the block that follows begins: one of thousands is found at once. */
+static void put_offsets(weir_buffer_t *out, const weir_json_t *list)
+{
+    size_t at = 0;
+    for (const weir_json_t *item = weir_json_first(list); item != NULL;
+         item = weir_json_next(item)) {
+        put_u32(out, (uint32_t)at);
+        at += 4 + weir_json_string(item).len;
+    }
+}
+
+static void put_headers(weir_buffer_t *out, const weir_json_t *headers)
+{
+    for (const weir_json_t *h = weir_json_first(headers); h != NULL; h = weir_json_next(h)) {
+        put_str(out, weir_str(weir_json_name(h)));
+        put_u16(out, (uint16_t)weir_json_count(h));
+        put_strings(out, h);
+    }
+}
+
 enum { LIST_MAX = 60000 };
 
 static int check_lists(const weir_json_t *entity, weir_error_t *err)
@@ -101,15 +135,12 @@ static int compile_route(const weir_json_t *entity, weir_buffer_t *out, weir_err
     put_u16(out, (uint16_t)weir_json_count(paths));
     put_u16(out, (uint16_t)weir_json_count(headers));
     put_u16(out, (uint16_t)weir_json_count(snis));
-    put_strings(out, methods);
-    put_strings(out, hosts);
-    put_strings(out, paths);
-    put_strings(out, snis);
-    for (const weir_json_t *h = weir_json_first(headers); h != NULL; h = weir_json_next(h)) {
-        put_str(out, weir_str(weir_json_name(h)));
-        put_u16(out, (uint16_t)weir_json_count(h));
-        put_strings(out, h);
-    }
+    put_block(out, put_strings, methods);
+    put_block(out, put_strings, hosts);
+    put_block(out, put_offsets, paths);
+    put_block(out, put_strings, paths);
+    put_block(out, put_strings, snis);
+    put_block(out, put_headers, headers);
     return out->failed;
 }
 

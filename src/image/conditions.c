@@ -89,22 +89,13 @@ static bool method_holds(match_t *m, const route_view_t *view)
     return view->method_count == 0;
 }
 
-static weir_str_t nth(record_in_t list, unsigned index)
-{
-    weir_str_t text = { NULL, 0 };
-    for (unsigned i = 0; i <= index; i++)
-        text = get_str(&list);
-    return text;
-}
-
 static bool path_holds(match_t *m, const router_entry_t *entry, const route_view_t *view,
                        size_t *len)
 {
     if (!(entry->flags & (ENTRY_REGEX | ENTRY_CUT)))
         return true; /* the key said so */
-    weir_str_t path =
-        entry->path < view->path_count ? nth(view->paths, entry->path) : (weir_str_t){ NULL, 0 };
-    if (path.data == NULL)
+    weir_str_t path = route_path(view, entry->path);
+    if (path.len == 0)
         return false;
     if (entry->flags & ENTRY_REGEX)
         return regex_matches(m->reader->regexes, &entry->route, view->route.version, entry->path,

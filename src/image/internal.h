@@ -176,9 +176,11 @@ typedef struct route_view {
     int64_t regex_priority;
     unsigned weight_base; /* attributes other than hosts, paths: counted */
     record_in_t methods, hosts, paths, headers, snis; /* str lists; headers: name, count, values */
+    record_in_t path_offsets;                         /* u32 each, into paths */
     unsigned method_count, host_count, path_count, header_count, sni_count;
 } route_view_t;
 bool view_route(weir_str_t record, route_view_t *ret);
+weir_str_t route_path(const route_view_t *view, unsigned index); /* data NULL: nonsense */
 typedef struct service_view {
     weir_service_t service;
     bool enabled;

@@ -114,12 +114,34 @@ static record_in_t open_record(weir_str_t record, uint64_t *ret_version)
     return in;
 }
 
-/* Skips `count` strings; `*ret` stands before the first of them. */
-static void skip_strings(record_in_t *in, unsigned count, record_in_t *ret)
+/* A part with its length in front. */
+static record_in_t get_block(record_in_t *in)
 {
-    *ret = *in;
-    for (unsigned i = 0; i < count && !in->bad; i++)
-        get_str(in);
+    uint32_t len = get_u32(in);
+    if (in->bad || in->left < len) {
+        in->bad = true;
+        return (record_in_t){ "", 0, true };
+    }
+    record_in_t block = { in->at, len, false };
+    in->at += len;
+    in->left -= len;
+    return block;
+}
+
+weir_str_t route_path(const route_view_t *view, unsigned index)
+{
+    record_in_t offsets = view->path_offsets;
+    record_in_t paths = view->paths;
+    if (index >= view->path_count || offsets.left / 4 <= index)
+        return (weir_str_t){ NULL, 0 };
+    offsets.at += 4 * (size_t)index;
+    offsets.left -= 4 * (size_t)index;
+    uint32_t at = get_u32(&offsets);
+    if (at > paths.left)
+        return (weir_str_t){ NULL, 0 };
+    paths.at += at;
+    paths.left -= at;
+    return get_str(&paths);
 }
 
 bool view_route(weir_str_t record, route_view_t *ret)
@@ -144,11 +166,12 @@ bool view_route(weir_str_t record, route_view_t *ret)
     ret->path_count = get_u16(&in);
     ret->header_count = get_u16(&in);
     ret->sni_count = get_u16(&in);
-    skip_strings(&in, ret->method_count, &ret->methods);
-    skip_strings(&in, ret->host_count, &ret->hosts);
-    skip_strings(&in, ret->path_count, &ret->paths);
-    skip_strings(&in, ret->sni_count, &ret->snis);
-    ret->headers = in;
+    ret->methods = get_block(&in);
+    ret->hosts = get_block(&in);
+    ret->path_offsets = get_block(&in);
+    ret->paths = get_block(&in);
+    ret->snis = get_block(&in);
+    ret->headers = get_block(&in);
     return !in.bad;
 }
 

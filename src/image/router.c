@@ -230,7 +230,8 @@ static size_t entry_key(uint8_t class, weir_str_t host, weir_str_t path, uint8_t
 {
     size_t len = 0;
     out[len++] = class;
-    memcpy(out + len, host.data, host.len);
+    if (host.len > 0)
+        memcpy(out + len, host.data, host.len);
     len += host.len;
     out[len++] = 0;
     size_t room = KEY_BYTES_MAX - len;
