@@ -35,7 +35,12 @@ class Nodes:
 
     def __init__(self, folder, pair):
         self.folder, self.pair = folder, pair
-        self.nodes, self.upstreams = [], []
+        self.nodes, self.upstreams, self.count = [], [], 0
+
+    def _name(self, name):
+        """A folder of its own for each node that has the same name."""
+        self.count += 1
+        return self.folder / (name if not (self.folder / name).exists() else f"{name}{self.count}")
 
     def _add(self, node):
         self.nodes.append(node)
@@ -43,13 +48,13 @@ class Nodes:
         return node
 
     def control(self, name="cp", start=True, pair=None, **settings):
-        node = self._add(ControlNode(self.folder / name, pair or self.pair, **settings))
+        node = self._add(ControlNode(self._name(name), pair or self.pair, **settings))
         if start:
             node.bootstrap().start()
         return node
 
     def data(self, control, name="dp", start=True, pair=None, **settings):
-        node = self._add(DataNode(self.folder / name, pair or self.pair, control, **settings))
+        node = self._add(DataNode(self._name(name), pair or self.pair, control, **settings))
         if start:
             node.start()
         return node
@@ -111,8 +116,9 @@ class Cluster:
         return f"{kind}{self.count}"
 
     def service(self, **fields):
-        """`url=None` or another field that is None is left out."""
-        fields = {"name": self.name("service"), "url": self.upstream.url, **fields}
+        """A field that is None is left out; `path` is that of the URL."""
+        url = self.upstream.url + fields.pop("path", "")
+        fields = {"name": self.name("service"), "url": url, **fields}
         return self.admin.post("/services", **{k: v for k, v in fields.items() if v is not None})
 
     def route(self, service=None, **fields):

@@ -75,8 +75,7 @@ def test_an_unknown_setting_in_the_environment_is_refused_by_name(nodes):
     ("cluster_mtls", "maybe"), ("cluster_cert", "/no/such/file"), ("cluster_max_payload", "12"),
 ])
 def test_a_bad_value_is_refused_by_name(nodes, name, value):
-    node = nodes.control(start=False, **{name: value}) if name not in ("role",) else nodes.control(
-        start=False)
+    node = nodes.control(start=False)
     node.settings[name] = value
     done = node.weir("start", fail=False)
     assert done.returncode != 0 and name in done.stdout + done.stderr

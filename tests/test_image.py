@@ -45,11 +45,11 @@ def set_format(data, number):
 
 
 def rebuilt(plane, data, *words):
-    start = len(data.log())
+    mark = data.mark()
     data.start()
     data.poll("/a", 200, timeout=RECONNECT_MAX)
     assert plane.answers()[0][0] is True, "it was not made anew by a full set"
-    line = data.wait_log("aside", *words, start=start)
+    line = data.wait_log("aside", *words, mark=mark)
     assert len(aside(data)) == 1 and (aside(data)[0] / "data.mdb").exists()
     return line
 

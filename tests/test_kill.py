@@ -40,7 +40,7 @@ class Writer(threading.Thread):
         known = [n for n, tags in self.state.items() if tags is not None and n not in self.open]
         choice = self.rng.random()
         if choice < 0.5 or not known:
-            name = f"w{self.number}-{len(self.state)}"
+            name = f"w{self.number}-{len(self.state):06d}"
             tags = [str(self.rng.randrange(10**9))]
             self.write(client, name, tags, "PUT", {
                 "paths": [f"/{name}"], "tags": tags, "service": {"id": self.service}})

@@ -77,13 +77,13 @@ class Admin(Client):
             raise Unexpected(f"{method} {path} {body}: {reply.status} {reply.text}")
         return reply.json if reply.text else None
 
-    def post(self, path, **body):
+    def post(self, path, /, **body):
         return self._need((201,), "POST", path, body)
 
-    def put(self, path, **body):
+    def put(self, path, /, **body):
         return self._need((200, 201), "PUT", path, body)
 
-    def patch(self, path, **body):
+    def patch(self, path, /, **body):
         return self._need((200,), "PATCH", path, body)
 
     def delete(self, path):

@@ -211,26 +211,34 @@ class Node:
 
     # -- its logs -------------------------------------------------------------------------------
 
-    def log(self):
+    def _log_files(self):
+        return [path for path in sorted((self.prefix / "logs").glob("*"))
+                if path.is_file() and "access" not in path.name]
+
+    def mark(self):
+        """Where the logs end now; log(mark) is what came since."""
+        return {path.name: path.stat().st_size for path in self._log_files()}
+
+    def log(self, mark=None):
         text = ""
-        for path in sorted((self.prefix / "logs").glob("*")):
-            if path.is_file() and "access" not in path.name:
-                text += path.read_text(errors="replace")
+        for path in self._log_files():
+            text += path.read_bytes()[(mark or {}).get(path.name, 0):].decode(errors="replace")
         return text
 
     def logs(self, lines=40):
         text = f"---- {self.role} {self.prefix}\n"
         for path in sorted((self.prefix / "logs").glob("*")):
             if path.is_file():
-                tail = path.read_text(errors="replace").splitlines()[-lines:]
+                tail = [line for line in path.read_text(errors="replace").splitlines()
+                        if "[info]" not in line][-lines:]
                 text += f"---- {path.name}\n" + "\n".join(tail) + "\n"
         return text
 
-    def wait_log(self, *words, timeout=10.0, start=0):
+    def wait_log(self, *words, timeout=10.0, mark=None):
         """Until one line has all the words (letters of any case)."""
 
         def found():
-            for line in self.log()[start:].splitlines():
+            for line in self.log(mark).splitlines():
                 if all(word.lower() in line.lower() for word in words):
                     return line
             return None
@@ -249,12 +257,13 @@ class ControlNode(Node):
         self.admin_address = ("127.0.0.1", ports.free())
         self.cluster_address = ("127.0.0.1", ports.free())
         self.status_address = ("127.0.0.1", ports.free())
-        super().__init__(
-            folder, "control_plane", pair,
-            admin_listen="%s:%d" % self.admin_address,
-            cluster_listen="%s:%d" % self.cluster_address,
-            status_listen="%s:%d" % self.status_address,
-            **settings)
+        wanted = {
+            "admin_listen": "%s:%d" % self.admin_address,
+            "cluster_listen": "%s:%d" % self.cluster_address,
+            "status_listen": "%s:%d" % self.status_address,
+        }
+        wanted.update(settings)
+        super().__init__(folder, "control_plane", pair, **wanted)
         self.admin = http.Admin(self.admin_address)
 
     def bootstrap(self):
@@ -262,6 +271,7 @@ class ControlNode(Node):
         return self
 
     def wait_listening(self, timeout=20.0):
+        self.admin.close()  # a connection to processes that are gone
         try:
             http.poll(self.admin_address, "/status", 200, timeout, every=0.05)
         except AssertionError as error:

@@ -7,7 +7,6 @@ import time
 
 from . import http, websocket
 from .recording import default_of, entities_of, is_full, method_of
-from .websocket import CLOSE
 from .wire import SYNC, ControlPlane, items, number
 
 RECORDED_PORT = re.compile(r"\b2408([01])\b")
@@ -78,7 +77,8 @@ class DataReplay:
             if default and line.get("dir") == "cp>dp" and not is_full(default):
                 for delta in items(default["deltas"]):
                     entity = delta.get("entity")
-                    key = (delta.get("type"), (entity or delta.get("pk") or {}).get("id"))
+                    named = entity if isinstance(entity, dict) else delta.get("pk") or {}
+                    key = (delta.get("type"), named.get("id"))
                     if isinstance(entity, dict):
                         created.add(key)
                         for field in ("service", "route", "consumer", "certificate", "upstream"):
@@ -191,10 +191,7 @@ class Run:
         payload = bytes.fromhex(line.get("hex", ""))
         if message is not None:
             payload = json.dumps(message).encode()
-        session = self.session()
-        session.send_frame(opcode, payload, message)
-        if opcode == CLOSE:
-            session.drop()
+        self.session().send_frame(opcode, payload, message)
 
     def asked(self, ident):
         """Whether the recorded data plane made a call with this id."""

@@ -50,8 +50,8 @@ class Channel:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("nothing came in time")
-        self.sock.settimeout(left)
         try:
+            self.sock.settimeout(left)
             data = self.sock.recv(262144)
         except (TimeoutError, socket.timeout):
             raise TimeoutError("nothing came in time") from None
@@ -86,8 +86,8 @@ class Channel:
         return head
 
     def send(self, data):
-        self.sock.settimeout(10)
         try:
+            self.sock.settimeout(10)
             self.sock.sendall(data)
         except OSError as error:
             raise Closed(str(error)) from None

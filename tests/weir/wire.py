@@ -308,7 +308,8 @@ class Session:
             self.plane.joined(self)
             while True:
                 self._one()
-        except (Closed, TimeoutError, OSError, ValueError, snappy.SnappyError) as error:
+        except (Closed, OSError, ValueError, LookupError, TypeError, AttributeError,
+                snappy.SnappyError) as error:  # whatever the other end sent
             self.plane.ends.append((self.ident, f"{type(error).__name__}: {error}"))
         finally:
             self.open = False
