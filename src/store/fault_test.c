@@ -111,7 +111,7 @@ static unsigned kill_once(test_store_t *test, unsigned run, useconds_t after_us)
     test_reopen(test);
     unsigned count = 0;
     acknowledgement_t done;
-    for (ssize_t n = 0; (n = read(ends[0], &done, sizeof(done))) == (ssize_t)sizeof(done); count++)
+    for (; read(ends[0], &done, sizeof(done)) == (ssize_t)sizeof(done); count++)
         assert_row_is_there(test, &done);
     close(ends[0]);
     weir_store_close(test->store);

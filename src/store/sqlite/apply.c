@@ -286,27 +286,35 @@ static int replace(group_t *g, const prepared_op_t *op, const stored_t *before, 
     return rc;
 }
 
+static int apply_put_over(group_t *g, const prepared_op_t *op, stored_t *stored, size_t index,
+                          weir_store_result_t *result, weir_error_t *err)
+{
+    const weir_store_op_t *want = op->op;
+    if (stored->expired) { /* gone already, for everybody who looks */
+        int rc = weir_sqlite_apply_delete(g, want->type, &want->id, index, result, err);
+        if (rc != WEIR_OK)
+            return rc;
+        stored->there = false;
+    }
+    if (want->expected == WEIR_EXPECT_ABSENT && stored->there)
+        return refuse(result, WEIR_REFUSED_PRIMARY, index);
+    if (want->expected != WEIR_EXPECT_ABSENT && want->expected != WEIR_EXPECT_ANYTHING &&
+        (!stored->there || stored->version != want->expected))
+        return refuse(result, WEIR_REFUSED_CHANGED, index);
+    if (unchanged(g, op, stored))
+        return WEIR_OK;
+    return replace(g, op, stored, index, result, err);
+}
+
 static int apply_put(group_t *g, const prepared_op_t *op, size_t index, weir_store_result_t *result,
                      weir_error_t *err)
 {
-    const weir_store_op_t *want = op->op;
     stored_t stored;
-    int rc = read_stored(g, want->type, &want->id, &stored, err);
-    WEIR_AUTO(json) weir_json_t *before = stored.entity;
-    if (rc == WEIR_OK && stored.expired) { /* gone already, for everybody who looks */
-        rc = weir_sqlite_apply_delete(g, want->type, &want->id, index, result, err);
-        stored.there = false;
-    }
-    if (rc != WEIR_OK)
-        return rc;
-    if (want->expected == WEIR_EXPECT_ABSENT && stored.there)
-        return refuse(result, WEIR_REFUSED_PRIMARY, index);
-    if (want->expected != WEIR_EXPECT_ABSENT && want->expected != WEIR_EXPECT_ANYTHING &&
-        (!stored.there || stored.version != want->expected))
-        return refuse(result, WEIR_REFUSED_CHANGED, index);
-    if (unchanged(g, op, &stored))
-        return WEIR_OK;
-    return replace(g, op, &stored, index, result, err);
+    int rc = read_stored(g, op->op->type, &op->op->id, &stored, err);
+    if (rc == WEIR_OK)
+        rc = apply_put_over(g, op, &stored, index, result, err);
+    weir_json_free(stored.entity);
+    return rc;
 }
 
 /* -- delete ---------------------------------------------------------------------------------- */

@@ -303,6 +303,7 @@ static int migrate(const weir_store_options_t *options, size_t *ret_done, weir_e
         rc = open_any(options, &store, &before, err);
     if (rc != WEIR_OK)
         return rc;
+    weir_assert(store != NULL);
     if (before < WEIR_COUNT(migrations))
         rc = run_migrations(store, &done, err);
     /* Also when a kill came between the tables and their first rows. */
