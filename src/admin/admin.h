@@ -58,7 +58,7 @@ typedef struct weir_admin_response {
     int status;
     weir_admin_header_t headers[12]; /* in `arena`; Content-Length is the host's */
     size_t header_count;
-    weir_buffer_t body;
+    weir_buffer_t body; /* of HEAD: what GET has; the host sends its length alone */
     weir_arena_t arena;
 } weir_admin_response_t;
 

@@ -392,16 +392,25 @@ static size_t lock_of(weir_str_t about)
     return hash & (RETRY_LOCKS - 1);
 }
 
+/* Whoever has to repeat holds the lock of its row, and whoever comes meanwhile waits
+ * for it, also for a first attempt. So only requests that were on their way already
+ * can come in between: fewer than REPEATS_MAX, as the host's threads are. */
 int repeat(call_t *call, weir_str_t about, int (*attempt)(call_t *call))
 {
-    int rc = attempt(call);
-    if (rc != WEIR_AGAIN)
-        return rc;
-    pthread_mutex_t *lock = &call->admin->retry_locks[lock_of(about)];
-    pthread_mutex_lock(lock);
-    for (unsigned n = 1; rc == WEIR_AGAIN && n < REPEATS_MAX; n++)
+    size_t lock = lock_of(about);
+    atomic_uint *repeating = &call->admin->repeating[lock];
+    if (call->method == METHOD_GET || atomic_load(repeating) == 0) {
+        int rc = attempt(call);
+        if (rc != WEIR_AGAIN)
+            return rc;
+    }
+    atomic_fetch_add(repeating, 1);
+    pthread_mutex_lock(&call->admin->retry_locks[lock]);
+    int rc = WEIR_AGAIN;
+    for (unsigned n = 0; rc == WEIR_AGAIN && n < REPEATS_MAX; n++)
         rc = attempt(call);
-    pthread_mutex_unlock(lock);
+    pthread_mutex_unlock(&call->admin->retry_locks[lock]);
+    atomic_fetch_sub(repeating, 1);
     if (rc != WEIR_AGAIN)
         return rc;
     return weir_error_set(call->err, WEIR_CONFLICT, NULL,

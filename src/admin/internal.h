@@ -12,6 +12,7 @@
 #include "base/json.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* "The answer is given, stop here": what the answer_* functions return, so that
  * `return answer_message(...)` leaves every layer. */
@@ -21,7 +22,7 @@ enum {
     ARGUMENTS_MAX = 1000,
     PATH_SEGMENTS_MAX = 8,
     PATH_PARAMETERS_MAX = 3,
-    REPEATS_MAX = 16, /* of a write whose row others keep changing */
+    REPEATS_MAX = 64, /* of a write whose row others keep changing */
     RETRY_LOCKS = 64, /* power of two */
     RESPONSE_HEADERS_MAX = 12,
     PAGE_SIZE_DEFAULT = 100,
@@ -70,6 +71,7 @@ struct weir_admin {
     weir_str_t server; /* value of the Server header; data NULL: none */
     bool show_latency;
     pthread_mutex_t retry_locks[RETRY_LOCKS];
+    atomic_uint repeating[RETRY_LOCKS]; /* requests that hold the lock or want it */
     pthread_mutex_t log_level_lock;
     int log_level, log_level_initial;
     int64_t log_level_until_ms; /* 0: for good */
@@ -179,8 +181,7 @@ int model_write(call_t *call, const weir_schema_t *schema, weir_write_t kind,
  * Other refusals are answered. */
 int store_write(call_t *call, const weir_store_op_t *ops, size_t count,
                 weir_store_result_t *result);
-/* Calls `attempt` until it does not return WEIR_AGAIN; from the second time on
- * under a lock that others who repeat for the same thing take too. */
+/* Calls `attempt` until it does not return WEIR_AGAIN. `about`: what the path names. */
 int repeat(call_t *call, weir_str_t about, int (*attempt)(call_t *call));
 
 /* Appends the entity as answers show it: `text` is its stored document. `id` NULL:

@@ -71,7 +71,7 @@ static const path_t health_paths[] = {
 
 /* -- building ------------------------------------------------------------------------ */
 
-static int split(path_t *path)
+static void split(path_t *path)
 {
     weir_str_t rest = weir_str(path->pattern + 1);
     path->segment_count = 0;
@@ -86,7 +86,6 @@ static int split(path_t *path)
         rest = (weir_str_t){ rest.data + skip, rest.len - skip };
     }
     weir_assert(path->parameter_count <= PATH_PARAMETERS_MAX);
-    return WEIR_OK;
 }
 
 static int add(weir_admin_t *admin, const path_t *path, weir_error_t *err)
@@ -102,7 +101,8 @@ static int add(weir_admin_t *admin, const path_t *path, weir_error_t *err)
         admin->path_capacity = capacity;
     }
     admin->paths[admin->path_count] = *path;
-    return split(&admin->paths[admin->path_count++]);
+    split(&admin->paths[admin->path_count++]);
+    return WEIR_OK;
 }
 
 static int add_all(weir_admin_t *admin, const path_t *paths, size_t count,
