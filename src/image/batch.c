@@ -451,6 +451,9 @@ static int commit_state(weir_batch_t *batch, weir_error_t *err)
     int code = mdb_put(batch->txn, batch->image->dbi[DB_STATE], &key, &value, 0);
     if (code != 0)
         return lmdb_error(code, err, "state");
+    int rc = unsynced_mark(batch->image, err);
+    if (rc != WEIR_OK)
+        return rc;
     code = mdb_txn_commit(batch->txn);
     batch->txn = NULL; /* gone, also when that failed */
     return code == 0 ? WEIR_OK : lmdb_error(code, err, "commit");

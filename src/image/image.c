@@ -127,6 +127,8 @@ int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, wei
     image->path = weir_strdup(weir_str(options->path));
     int rc = image->path != NULL ? make_directory(options->path, err) : weir_error_memory(err);
     if (rc == WEIR_OK)
+        rc = unsynced_check(image, err);
+    if (rc == WEIR_OK)
         rc = open_environment(image, err);
     MDB_txn *txn = NULL;
     state_t state;
@@ -147,6 +149,8 @@ int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, wei
     if (rc == WEIR_OK && (state.format_records != FORMAT_RECORDS ||
                           state.documented_order != options->documented_order))
         rc = weir_image_recompile(image, err);
+    if (rc == WEIR_OK && unsynced_left(image))
+        rc = weir_image_sync(image, err);
     if (rc != WEIR_OK) {
         weir_image_close(image);
         return rc;
@@ -187,7 +191,10 @@ int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_
 int weir_image_sync(weir_image_t *image, weir_error_t *err)
 {
     int code = mdb_env_sync(image->env, 1);
-    return code == 0 ? WEIR_OK : lmdb_error(code, err, "sync");
+    if (code != 0)
+        return lmdb_error(code, err, "sync");
+    unsynced_clear(image);
+    return WEIR_OK;
 }
 
 int weir_image_clear_stale(weir_image_t *image, size_t *ret_count, weir_error_t *err)

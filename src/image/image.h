@@ -22,10 +22,12 @@ typedef struct weir_image weir_image_t;
 typedef struct weir_batch weir_batch_t;
 
 typedef struct weir_image_options {
-    const char *path;      /* a directory; made if absent (mode 0770, files 0660) */
-    uint64_t map_bytes;    /* first size of the map: address space, not memory */
-    unsigned readers_max;  /* slots: 4 x workers + 32 */
-    bool sync;             /* fsync each commit; false: on weir_image_sync() */
+    const char *path;     /* a directory; made if absent (mode 0770, files 0660) */
+    uint64_t map_bytes;   /* first size of the map: address space, not memory */
+    unsigned readers_max; /* slots: 4 x workers + 32 */
+    /* Flush each commit. False: on weir_image_sync(); after the death of the machine
+     * (not of a process) before that, weir_image_open() says WEIR_CORRUPT. */
+    bool sync;
     bool documented_order; /* router_priority = documented (routing 1.6) */
     /* Turns a plugin's configuration into its record (the registry's compile
      * functions); NULL: records stay empty. */
@@ -40,6 +42,7 @@ void weir_image_close(weir_image_t *image); /* NULL is fine */
 /* Renames the directory to PATH.aside-TIME, so that it can be looked at. */
 int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_t name_bytes,
                          weir_error_t *err);
+/* Everything committed is on the disk. */
 int weir_image_sync(weir_image_t *image, weir_error_t *err);
 /* Clears slots of dead readers; how many. Call every second and when full. */
 int weir_image_clear_stale(weir_image_t *image, size_t *ret_count, weir_error_t *err);
@@ -93,7 +96,8 @@ typedef struct weir_image_state {
 } weir_image_state_t;
 
 int weir_image_state(weir_image_t *image, weir_image_state_t *ret, weir_error_t *err);
-/* Rows whose ttl ended by `now_ms` are removed; when the next one ends, or 0. */
+/* Rows whose ttl ended by `now_ms` are removed, at most 1000 at a time; when the next
+ * one ends (not after `now_ms` if there are more already), or 0. */
 int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
                       weir_error_t *err);
 
@@ -101,7 +105,9 @@ int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, in
 
 typedef struct weir_reader weir_reader_t; /* one per process and thread */
 
-/* WEIR_NOT_FOUND: no image there yet; try again later. */
+/* WEIR_NOT_FOUND: no image there yet; try again later. When the agent sets the image
+ * aside and makes another one, weir_reader_enter() moves there, within a second or
+ * so of its first full set; versions of records never repeat. */
 int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err);
 void weir_reader_close(weir_reader_t *reader);
 int weir_reader_enter(weir_reader_t *reader, weir_error_t *err);
@@ -119,8 +125,9 @@ typedef struct weir_match_request {
     bool https;
     weir_str_t sni;    /* data NULL: none */
     int listener_port; /* used if Host carries none */
-    /* The nth (from 0) value of the request header `name` ('_' and '-' as routing
-     * 1.2 says); false when there are fewer. */
+    /* The nth (from 0) value of the request header `name`, any case: '-' and '_' in
+     * `name` are one; "x_foo" is looked for first, then "x-foo" (routing 1.2). False
+     * when there are fewer. */
     bool (*header)(void *context, weir_str_t name, size_t nth, weir_str_t *ret);
     void *context;
 } weir_match_request_t;

@@ -715,6 +715,27 @@ static void a_damaged_file_is_reported(void **state)
     assert_int_equal(weir_reader_open(f->path, &f->reader, &f->err), WEIR_CORRUPT);
 }
 
+static void an_image_that_lost_its_machine_before_a_flush_is_not_believed(void **state)
+{
+    fixture_t *f = *state;
+    char mark[300];
+    snprintf(mark, sizeof(mark), "%s/unsynced", f->path);
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    assert_int_equal(access(mark, F_OK), 0);
+    fixture_ok(f, reopen(f)); /* the death of a process does no harm */
+    assert_int_equal(access(mark, F_OK), -1);
+    FILE *out = fopen(mark, "w");
+    assert_non_null(out);
+    fputs("another boot", out);
+    fclose(out);
+    assert_int_equal(reopen(f), WEIR_CORRUPT);
+    assert_int_equal(unlink(mark), 0);
+    fixture_ok(f, reopen(f));
+    fixture_put_alone(f, "routes", ROUTE(R1, "/b"));
+    fixture_ok(f, weir_image_sync(f->image, &f->err));
+    assert_int_equal(access(mark, F_OK), -1);
+}
+
 static void readers_move_to_an_image_that_replaced_theirs(void **state)
 {
     fixture_t *f = *state;
@@ -884,6 +905,7 @@ int main(void)
         TEST(older_records_are_made_anew_from_the_documents),
         TEST(another_order_makes_the_index_anew),
         TEST(a_damaged_file_is_reported),
+        TEST(an_image_that_lost_its_machine_before_a_flush_is_not_believed),
         TEST(readers_move_to_an_image_that_replaced_theirs),
         cmocka_unit_test(a_full_map_grows_while_readers_read),
         TEST(the_first_set_is_complete_only_after_a_full_batch),

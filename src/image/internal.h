@@ -83,6 +83,7 @@ struct weir_image {
     weir_image_options_t options;
     char *path;
     uint64_t map_bytes;
+    bool unsynced; /* unsynced.c */
 };
 
 struct weir_reader {
@@ -137,6 +138,12 @@ static inline weir_str_t val_str(MDB_val value)
 int lmdb_error(int code, weir_error_t *err, const char *what);
 int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATABASES],
                    weir_error_t *err);
+
+/* unsynced.c */
+int unsynced_check(const weir_image_t *image, weir_error_t *err);
+int unsynced_mark(weir_image_t *image, weir_error_t *err); /* before a commit */
+bool unsynced_left(const weir_image_t *image);             /* by a process that died */
+void unsynced_clear(weir_image_t *image);                  /* after a flush */
 
 void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret);
 /* batch.c: every record and index made anew from the documents, in one transaction. */

@@ -623,9 +623,9 @@ static const char *references_of(unsigned type, unsigned number)
     if (text->len == 0) {
         weir_buffer_init(text, 1024);
         if (type == ROUTES_AT || type == PLUGINS_AT)
-            add_reference(text, "service", SERVICES_AT, 50);
+            add_reference(text, "service", SERVICES_AT, 40);
         if (type == PLUGINS_AT)
-            add_reference(text, "route", ROUTES_AT, 50);
+            add_reference(text, "route", ROUTES_AT, 20);
         if (type == KEYS_AT)
             add_reference(text, "consumer", CONSUMERS_AT, 100);
         weir_buffer_byte(text, '\0');
@@ -693,6 +693,10 @@ static void an_image_kept_by_deltas_is_the_one_built_at_once(void **state)
         if (different >= 0)
             print_message("database %d differs\n", different);
         assert_int_equal(different, -1);
+        if (round % 8 == 0) { /* and now and then to one that has no past at all */
+            fixture_close(&once);
+            fixture_open(&once);
+        }
     }
     fixture_close(&f);
     fixture_close(&once);
