@@ -3,25 +3,61 @@
 
 #include "proxy/hosts.h"
 
+#include <stdio.h>
+
+/* -- directives that may be replaced (routing 14) ------------------------------------ */
+
+typedef struct search {
+    const char *directive;
+    bool found;
+} search_t;
+
+static void look(void *context, const char *directive, const char *value)
+{
+    search_t *search = context;
+    (void)value;
+    search->found = search->found || strcmp(directive, search->directive) == 0;
+}
+
+/* One line of the server, unless nginx_http_... or nginx_proxy_... has it. */
+static void line(const weir_settings_t *settings, weir_buffer_t *out, const char *directive,
+                 const char *value)
+{
+    search_t search = { directive, false };
+    weir_settings_directives(settings, "http", look, &search);
+    weir_settings_directives(settings, "proxy", look, &search);
+    if (!search.found)
+        weir_buffer_printf(out, "        %s %s;\n", directive, value);
+}
+
 /* -- name servers -------------------------------------------------------------------- */
 
 /* nginx knows no resolv.conf. Without any server names fail, addresses do not. */
-static void resolver(const weir_settings_t *settings, weir_buffer_t *out)
+enum { VALUE_BYTES_MAX = 65536 };
+
+static int resolver(const weir_settings_t *settings, weir_buffer_t *out)
 {
     weir_resolv_t system;
     size_t count = weir_setting_count(settings, "dns_resolver");
     const char *ttl = weir_setting_string(settings, "dns_valid_ttl");
     weir_resolv_load("/etc/resolv.conf", &system);
     if (count == 0 && system.server_count == 0)
-        return;
-    weir_buffer_append(out, WEIR_STR("        resolver"));
+        return WEIR_OK;
+    WEIR_AUTO(buffer) weir_buffer_t value;
+    weir_buffer_init(&value, VALUE_BYTES_MAX);
     for (size_t i = 0; i < count; i++)
-        weir_buffer_printf(out, " %s", weir_setting_item(settings, "dns_resolver", i));
+        weir_buffer_printf(&value, "%s ", weir_setting_item(settings, "dns_resolver", i));
     for (size_t i = 0; count == 0 && i < system.server_count; i++)
-        weir_buffer_printf(out, " %s", system.servers[i]);
+        weir_buffer_printf(&value, "%s ", system.servers[i]);
     if (ttl[0] != '\0')
-        weir_buffer_printf(out, " valid=%ss", ttl);
-    weir_buffer_append(out, WEIR_STR(" ipv6=off;\n        resolver_timeout 10s;\n"));
+        weir_buffer_printf(&value, "valid=%ss ", ttl);
+    weir_buffer_append(&value, WEIR_STR("ipv6=off"));
+    weir_buffer_byte(&value, '\0');
+    if (value.failed != WEIR_OK)
+        return value.failed;
+    line(settings, out, "resolver", value.data);
+    line(settings, out, "resolver_timeout", "10s");
+    return WEIR_OK;
 }
 
 /* -- TLS (routing 11) ------------------------------------------------------------------- */
@@ -65,18 +101,21 @@ static int tls(const weir_settings_t *settings, weir_buffer_t *out, weir_error_t
     for (size_t i = 0; i < WEIR_COUNT(suites); i++)
         if (strcmp(name, suites[i].name) == 0)
             suite = &suites[i];
-    weir_buffer_printf(out, "        ssl_protocols %s;\n", suite->protocols);
+    char cache[64];
+    snprintf(cache, sizeof(cache), "shared:SSL:%" PRId64,
+             weir_setting_integer(settings, "ssl_session_cache_size"));
+    line(settings, out, "ssl_protocols", suite->protocols);
     if (suite->ciphers != NULL && suite->ciphers[0] != '\0')
-        weir_buffer_printf(out, "        ssl_ciphers '%s';\n", suite->ciphers);
-    weir_buffer_printf(out,
-                       "        ssl_prefer_server_ciphers %s;\n"
-                       "        ssl_session_tickets %s;\n"
-                       "        ssl_session_timeout %s;\n"
-                       "        ssl_session_cache shared:weir_proxy:%" PRId64 ";\n",
-                       suite->prefer,
-                       weir_setting_boolean(settings, "ssl_session_tickets") ? "on" : "off",
-                       weir_setting_string(settings, "ssl_session_timeout"),
-                       weir_setting_integer(settings, "ssl_session_cache_size"));
+        line(settings, out, "ssl_ciphers", suite->ciphers);
+    const char *dhparam = weir_setting_string(settings, "ssl_dhparam");
+    if (dhparam[0] == '/')
+        line(settings, out, "ssl_dhparam", dhparam);
+    line(settings, out, "ssl_prefer_server_ciphers", suite->prefer);
+    line(settings, out, "ssl_session_tickets",
+         weir_setting_boolean(settings, "ssl_session_tickets") ? "on" : "off");
+    line(settings, out, "ssl_session_timeout",
+         weir_setting_string(settings, "ssl_session_timeout"));
+    line(settings, out, "ssl_session_cache", cache);
     return WEIR_OK;
 }
 
@@ -88,9 +127,8 @@ static void real_ip(const weir_settings_t *settings, weir_buffer_t *out)
     for (size_t i = 0; i < count; i++)
         weir_buffer_printf(out, "        set_real_ip_from %s;\n",
                            weir_setting_item(settings, "trusted_ips", i));
-    weir_buffer_printf(out, "        real_ip_header %s;\n        real_ip_recursive %s;\n",
-                       weir_setting_string(settings, "real_ip_header"),
-                       weir_setting_string(settings, "real_ip_recursive"));
+    line(settings, out, "real_ip_header", weir_setting_string(settings, "real_ip_header"));
+    line(settings, out, "real_ip_recursive", weir_setting_string(settings, "real_ip_recursive"));
 }
 
 /* -- the server ------------------------------------------------------------------------------ */
@@ -108,12 +146,10 @@ static const struct location {
 /* Names with an empty value are left out by nginx; we put ours into the list of
  * headers ourselves (ngx_http_weir_upstream.c). */
 static const char proxy_text[] =
-    "        proxy_http_version 1.1;\n"
     "        proxy_set_header Host \"\";\n"
     "        proxy_set_header Connection \"\";\n"
     "        proxy_pass_header Server;\n"
     "        proxy_pass_header Date;\n"
-    "        proxy_redirect off;\n"
     "        error_page 400 404 405 408 411 412 413 414 417 500 502 503 504 /weir_error;\n"
     "        error_page 494 =494 /weir_error;\n";
 
@@ -157,11 +193,10 @@ static void limits(const weir_settings_t *settings, weir_buffer_t *out)
         { "nginx_http_keepalive_requests", "keepalive_requests" },
     };
     for (size_t i = 0; i < WEIR_COUNT(table); i++)
-        weir_buffer_printf(out, "        %s %s;\n", table[i].directive,
-                           weir_setting_string(settings, table[i].setting));
+        line(settings, out, table[i].directive, weir_setting_string(settings, table[i].setting));
     const char *charset = weir_setting_string(settings, "nginx_http_charset");
     if (charset[0] != '\0')
-        weir_buffer_printf(out, "        charset %s;\n", charset);
+        line(settings, out, "charset", charset);
 }
 
 static void logs(const weir_settings_t *settings, weir_buffer_t *out)
@@ -190,7 +225,10 @@ static int server(const weir_settings_t *settings, weir_buffer_t *out, weir_erro
     logs(settings, out);
     limits(settings, out);
     real_ip(settings, out);
-    resolver(settings, out);
+    if (rc == WEIR_OK)
+        rc = resolver(settings, out);
+    line(settings, out, "proxy_http_version", "1.1");
+    line(settings, out, "proxy_redirect", "off");
     weir_buffer_append(out, weir_str(proxy_text));
     weir_settings_directives(settings, "proxy", user_directive, out);
     locations(settings, out);

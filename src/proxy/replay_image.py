@@ -142,7 +142,7 @@ def main():
             node.stop()
             log = (node.prefix / "logs/error.log").read_text()
             print("".join(line + "\n" for line in log.splitlines()
-                          if any(mark in line for mark in ("[alert]", "[crit]", "signal 11", "signal 6"))), end="")
+                          if any(mark in line for mark in ("[alert]", "[crit]", "signal 11", "signal 6", "Sanitizer", "runtime error"))), end="")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,348 @@
+#!/usr/bin/env python3
+"""The proxy in the stock nginx: what the recorded cases do not show.
+
+    live_test.py BUILD [FIRST_PORT]
+
+Names, TLS towards upstreams, the pool of connections, streaming, arriving
+configurations. Each test is a function whose name says what holds.
+"""
+import contextlib
+import http.client
+import http.server
+import json
+import pathlib
+import socket
+import socketserver
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import replay_image
+
+BUILD = sys.argv[1]
+PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 24200
+PLAIN, SECURE, NAMES, SLOW = PORT + 10, PORT + 11, PORT + 12, PORT + 13
+
+
+def ident(number):
+    return str(uuid.UUID(int=number, version=4))
+
+
+# ---------------------------------------------------------------- around the gateway
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    connections = 0
+
+    def setup(self):
+        Echo.connections += 1
+        super().setup()
+
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length).decode("latin-1")
+        peer = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
+        text = json.dumps({"target": self.path, "headers": dict(self.headers), "body": body,
+                           "sni": getattr(self.connection, "sni", None), "client": bool(peer),
+                           "connection": self.client_address[1]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+class Secure(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port, context):
+        super().__init__(("127.0.0.1", port), Echo)
+        self.context = context
+
+    def finish_request(self, request, address):
+        names = []
+        self.context.sni_callback = lambda _sock, name, _context: names.append(name)
+        try:
+            request = self.context.wrap_socket(request, server_side=True)
+        except (ssl.SSLError, OSError):
+            return
+        request.sni = names[0] if names else None
+        super().finish_request(request, address)
+
+    def shutdown_request(self, request):
+        request.close()
+
+
+class Names(socketserver.BaseRequestHandler):
+    """A name server: NAME -> address, anything else does not exist."""
+    table, asked = {}, []
+
+    def handle(self):
+        data, sock = self.request
+        labels, at = [], 12
+        while data[at]:
+            labels.append(data[at + 1:at + 1 + data[at]].decode())
+            at += data[at] + 1
+        question, name = data[12:at + 5], ".".join(labels)
+        self.asked.append(name)
+        address = self.table.get(name)
+        if address == "fail":
+            sock.sendto(data[:2] + struct.pack(">HHHHH", 0x8182, 1, 0, 0, 0) + question, self.client_address)
+        elif address is None or struct.unpack(">H", data[at + 1:at + 3])[0] != 1:
+            sock.sendto(data[:2] + struct.pack(">HHHHH", 0x8183, 1, 0, 0, 0) + question, self.client_address)
+        else:
+            answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(address)
+            sock.sendto(data[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0) + question + answer, self.client_address)
+
+
+def slow(port):
+    """Says how many bytes of a body have come, as they come."""
+    listener = socket.create_server(("127.0.0.1", port))
+
+    def serve(client):
+        with client:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += client.recv(4096)
+            first = client.recv(4096) if not data.split(b"\r\n\r\n", 1)[1] else b"x"
+            client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfirst\n" if first else b"")
+            time.sleep(0.7)
+            client.sendall(b"second\n")
+
+    def accept():
+        while True:
+            client, _ = listener.accept()
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+class Authority:
+    def __init__(self, folder, name):
+        self.path = pathlib.Path(folder) / name
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                     f"/CN={name}", "-days", "30", "-keyout", f"{self.path}.key", "-out", f"{self.path}.crt")
+        self.pem = pathlib.Path(f"{self.path}.crt").read_text()
+
+    @staticmethod
+    def openssl(*args):
+        subprocess.run(["openssl", *args], check=True, capture_output=True)
+
+    def issue(self, name):
+        leaf = f"{self.path}-{name}"
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+                     "-addext", f"subjectAltName=DNS:{name}", "-keyout", f"{leaf}.key", "-out", f"{leaf}.csr")
+        self.openssl("x509", "-req", "-in", f"{leaf}.csr", "-CA", f"{self.path}.crt", "-CAkey", f"{self.path}.key",
+                     "-CAcreateserial", "-days", "30", "-copy_extensions", "copy", "-out", f"{leaf}.crt")
+        return leaf
+
+
+# ---------------------------------------------------------------- the gateway
+
+
+class World:
+    def __init__(self, folder):
+        self.folder = folder
+        self.good, self.bad = Authority(folder, "good"), Authority(folder, "bad")
+        leaf = self.good.issue("up.test")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{leaf}.crt", f"{leaf}.key")
+        context.load_verify_locations(f"{self.good.path}.crt")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        for server in (Secure(SECURE, context), http.server.ThreadingHTTPServer(("127.0.0.1", PLAIN), Echo),
+                       socketserver.ThreadingUDPServer(("127.0.0.1", NAMES), Names)):
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        slow(SLOW)
+        Names.table.update({"up.test": "127.0.0.1", "broken.test": "fail"})
+        prefix = pathlib.Path(folder) / "node"
+        prefix.mkdir()
+        self.node = replay_image.Node(BUILD, str(prefix), PORT,
+                                      {"dns_resolver": f"127.0.0.1:{NAMES}", "nginx_proxy_resolver_timeout": "2s"},
+                                      1, None)
+        self.node.start()
+
+    def load(self, services, routes=None, **others):
+        """Service number n is served at /n."""
+        rows = [{"id": ident(n), "name": f"s{n}", "retries": 0, **service} for n, service in enumerate(services, 1)]
+        routes = routes or [{} for _ in rows]
+        paths = [{"id": ident(100 + n), "paths": [f"/{n}"], "service": ident(n), **route}
+                 for n, route in enumerate(routes, 1)]
+        code, said = self.node.load({"services": rows, "routes": paths, **others})
+        assert code == 0 and not said, said
+
+    @staticmethod
+    def get(path, method="GET", body=None, headers=None):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)) as client:
+            client.request(method, path, body, headers or {})
+            reply = client.getresponse()
+            return reply.status, reply.read().decode("latin-1")
+
+    def echo(self, path, **more):
+        status, body = self.get(path, **more)
+        assert status == 200, (status, body)
+        return json.loads(body)
+
+
+# ---------------------------------------------------------------- what holds
+
+
+def a_node_without_configuration_is_not_ready(world):
+    status, body = world.get("/anything")
+    assert status == 503 and "has not arrived" in body, (status, body)
+
+
+def names_come_from_the_hosts_file_and_from_name_servers(world):
+    world.load([{"host": "localhost", "port": PLAIN}, {"host": "up.test", "port": PLAIN}])
+    assert world.echo("/1")["headers"]["Host"] == f"localhost:{PLAIN}"
+    assert world.echo("/2")["headers"]["Host"] == f"up.test:{PLAIN}"
+    assert "localhost" not in Names.asked and "up.test" in Names.asked
+
+
+def names_that_do_not_exist_are_503_and_dead_servers_500(world):
+    world.load([{"host": "absent.test", "port": PLAIN}, {"host": "broken.test", "port": PLAIN}])
+    status, body = world.get("/1")
+    assert status == 503 and "name resolution failed" in body, (status, body)
+    status, body = world.get("/2")
+    assert status == 500 and "failed the initial dns/balancer resolve for 'broken.test' with:" in body, (status, body)
+    assert world.get("/1")[0] == 503 and world.get("/2")[0] == 500
+
+
+def a_change_serves_from_the_next_request_on(world):
+    for number in range(20):
+        world.load([{"host": "127.0.0.1", "port": PLAIN, "path": f"/v{number}"}])
+        assert world.echo("/1")["target"] == f"/v{number}"
+
+
+def upstreams_are_verified_by_each_service_alone(world):
+    world.load([{"host": "up.test", "port": SECURE, "protocol": "https"},
+                {"host": "up.test", "port": SECURE, "protocol": "https", "tls_verify": True,
+                 "ca_certificates": [ident(50)]},
+                {"host": "up.test", "port": SECURE, "protocol": "https", "tls_verify": True,
+                 "ca_certificates": [ident(51)]},
+                {"host": "localhost", "port": SECURE, "protocol": "https", "tls_verify": True,
+                 "ca_certificates": [ident(50)]}],
+               ca_certificates=[{"id": ident(50), "cert": world.good.pem}, {"id": ident(51), "cert": world.bad.pem}])
+    for _ in range(3):                      # also on connections that are kept
+        assert world.echo("/1")["sni"] == "up.test"
+        assert world.echo("/2")["sni"] == "up.test"
+        assert world.get("/3")[0] == 502    # another authority
+        assert world.get("/4")[0] == 502    # another name
+    first, second = world.echo("/1")["connection"], world.echo("/2")["connection"]
+    assert first != second, "a connection that was not verified serves one that must be"
+    assert world.echo("/1")["connection"] == first and world.echo("/2")["connection"] == second
+
+
+def a_changed_authority_counts_at_once(world):
+    service = {"host": "up.test", "port": SECURE, "protocol": "https", "tls_verify": True,
+               "ca_certificates": [ident(50)]}
+    for pem, status in ((world.good.pem, 200), (world.bad.pem, 502), (world.good.pem, 200)):
+        world.load([service], ca_certificates=[{"id": ident(50), "cert": pem}])
+        assert world.get("/1")[0] == status
+
+
+def a_client_certificate_is_shown_by_the_service_that_has_it(world):
+    leaf = world.good.issue("client.test")
+    cert, key = (pathlib.Path(f"{leaf}.{kind}").read_text() for kind in ("crt", "key"))
+    world.load([{"host": "up.test", "port": SECURE, "protocol": "https"},
+                {"host": "up.test", "port": SECURE, "protocol": "https", "client_certificate": ident(60)}],
+               certificates=[{"id": ident(60), "cert": cert, "key": key}])
+    for _ in range(3):
+        assert not world.echo("/1")["client"]
+        assert world.echo("/2")["client"]
+
+
+def connections_are_used_again(world):
+    world.load([{"host": "127.0.0.1", "port": PLAIN}])
+    assert len({world.echo("/1")["connection"] for _ in range(20)}) == 1
+
+
+def names_of_one_address_do_not_share_tls_connections(world):
+    route = {"preserve_host": True}
+    world.load([{"host": "127.0.0.1", "port": SECURE, "protocol": "https"}], [route])
+    names = ["a.test", "b.test"] * 3
+    got = [(name, world.echo("/1", headers={"Host": name})) for name in names]
+    assert all(reply["sni"] == name for name, reply in got)
+    assert len({reply["connection"] for _, reply in got}) == 2
+
+
+def bodies_of_all_sizes_arrive(world):
+    world.load([{"host": "127.0.0.1", "port": PLAIN}] * 2, [{}, {"request_buffering": False}])
+    for size in (0, 1, 8191, 8192, 300_000):
+        for path in ("/1", "/2"):
+            assert world.echo(path, method="POST", body="x" * size)["body"] == "x" * size
+
+
+def a_request_that_is_not_buffered_is_streamed(world):
+    world.load([{"host": "127.0.0.1", "port": SLOW}],
+               [{"request_buffering": False, "response_buffering": False}])
+    with socket.create_connection(("127.0.0.1", PORT), 5) as client:
+        client.sendall(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        began, data = time.monotonic(), b""
+        while b"first" not in data:
+            piece = client.recv(4096)
+            assert piece, data
+            data += piece
+        assert time.monotonic() - began < 0.6, "the first bytes waited for the rest"
+        assert b"second" not in data
+        client.sendall(b"67890")
+        while b"second" not in data:
+            piece = client.recv(4096)
+            assert piece, data
+            data += piece
+
+
+def clients_that_go_away_leave_nothing_behind(world):
+    world.load([{"host": "gone.test", "port": PLAIN}, {"host": "127.0.0.1", "port": SLOW}])
+    for path in ("/1", "/2"):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", PORT), 5) as client:
+                client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12".encode())
+    world.load([{"host": "127.0.0.1", "port": PLAIN}])
+    assert world.echo("/1")["target"] == "/"
+
+
+def the_path_of_the_error_page_is_routed_like_any_other(world):
+    world.load([{"host": "127.0.0.1", "port": PLAIN}], [{"paths": ["/weir_error"], "strip_path": False}])
+    assert world.echo("/weir_error")["target"] == "/weir_error"
+    world.load([{"host": "127.0.0.1", "port": PLAIN}])
+    status, body = world.get("/weir_error")
+    assert status == 404 and "no Route matched" in body, (status, body)
+
+
+def main():
+    tests = [value for name, value in globals().items()
+             if callable(value) and getattr(value, "__code__", None) and value.__code__.co_varnames[:1] == ("world",)]
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(folder)
+        try:
+            for test in tests:
+                try:
+                    test(world)
+                    print("ok  ", test.__name__.replace("_", " "))
+                except Exception as error:  # a test that cannot go on has failed
+                    failed += 1
+                    print("FAIL", test.__name__.replace("_", " "), repr(error)[:500])
+        finally:
+            world.node.stop()
+        log = (world.node.prefix / "logs/error.log").read_text()
+        bad = [line for line in log.splitlines() if any(m in line for m in ("[alert]", "exited on signal", "Sanitizer"))]
+        print("\n".join(bad))
+    print(f"{len(tests) - failed} passed, {failed + len(bad)} failed")
+    return 1 if failed or bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
