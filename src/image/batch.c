@@ -15,6 +15,9 @@
 #include "base/clock.h"
 #include "base/json.h"
 
+#include <errno.h>
+#include <sys/statvfs.h>
+
 enum { DOCUMENT_BYTES_MAX = 64 * 1024 * 1024 };
 
 /* -- begin, abort ------------------------------------------------------------------------ */
@@ -444,6 +447,18 @@ static int remove_unseen(weir_batch_t *batch, weir_error_t *err)
     return rc;
 }
 
+enum { SPACE_BYTES_LOW = 1024 * 1024 };
+
+/* LMDB calls a write that came up short EIO, which most often is a full disk. */
+static int commit_error(const weir_image_t *image, int code, weir_error_t *err)
+{
+    struct statvfs disk;
+    if (code == EIO && statvfs(image->path, &disk) == 0 &&
+        (uint64_t)disk.f_bavail * disk.f_frsize < SPACE_BYTES_LOW)
+        code = ENOSPC;
+    return lmdb_error(code, err, "commit");
+}
+
 static int commit_state(weir_batch_t *batch, weir_error_t *err)
 {
     MDB_val key = val("state", 5);
@@ -456,7 +471,7 @@ static int commit_state(weir_batch_t *batch, weir_error_t *err)
         return rc;
     code = mdb_txn_commit(batch->txn);
     batch->txn = NULL; /* gone, also when that failed */
-    return code == 0 ? WEIR_OK : lmdb_error(code, err, "commit");
+    return code == 0 ? WEIR_OK : commit_error(batch->image, code, err);
 }
 
 int weir_batch_commit(weir_batch_t *batch, int64_t now_ms, weir_error_t *err)

@@ -20,7 +20,7 @@ int lmdb_error(int code, weir_error_t *err, const char *what)
     int weir = WEIR_IO;
     if (code == MDB_NOTFOUND)
         return WEIR_NOT_FOUND;
-    if (code == ENOSPC || code == EDQUOT || code == MDB_MAP_FULL)
+    if (code == ENOSPC || code == EDQUOT || code == EFBIG || code == MDB_MAP_FULL)
         weir = WEIR_FULL;
     else if (code == ENOMEM)
         weir = WEIR_NO_MEMORY;

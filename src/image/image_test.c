@@ -3,7 +3,9 @@
 #include "image/compare.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -802,6 +804,40 @@ static void a_full_map_grows_while_readers_read(void **state)
     fixture_close(&f);
 }
 
+static void a_disk_that_is_full_leaves_the_old_set(void **state)
+{
+    fixture_t *f = *state;
+    char file[300];
+    struct stat info;
+    struct rlimit before, small;
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    snprintf(file, sizeof(file), "%s/data.mdb", f->path);
+    assert_int_equal(stat(file, &info), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = (rlim_t)info.st_size + 64 * 1024; /* stands in for a small disk */
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    fixture_begin(f, true);
+    for (unsigned i = 0; i < 2000; i++) {
+        char row[256];
+        snprintf(row, sizeof(row),
+                 "{\"id\":\"40000000-0000-4000-8000-%012u\",\"paths\":[\"/p%u\"]}", 100 + i, i);
+        fixture_put(f, "routes", row);
+    }
+    weir_batch_t *batch = f->batch;
+    f->batch = NULL;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int rc = weir_batch_commit(batch, 0, &f->err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, handler);
+    assert_true(rc == WEIR_FULL || rc == WEIR_IO); /* a short write is EIO to LMDB */
+    assert_string_equal(f->err.field, "");         /* no matter of the map */
+    assert_true(serves(f, "/a"));
+    assert_false(serves(f, "/p1"));
+    fixture_put_alone(f, "routes", ROUTE(R2, "/b"));
+    assert_true(serves(f, "/a") && serves(f, "/b"));
+}
+
 static void the_first_set_is_complete_only_after_a_full_batch(void **state)
 {
     fixture_t *f = *state;
@@ -908,6 +944,7 @@ int main(void)
         TEST(an_image_that_lost_its_machine_before_a_flush_is_not_believed),
         TEST(readers_move_to_an_image_that_replaced_theirs),
         cmocka_unit_test(a_full_map_grows_while_readers_read),
+        TEST(a_disk_that_is_full_leaves_the_old_set),
         TEST(the_first_set_is_complete_only_after_a_full_batch),
         cmocka_unit_test(there_is_no_reader_without_an_image),
         TEST(no_failing_allocation_leaves_half_a_batch),
