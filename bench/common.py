@@ -57,14 +57,17 @@ def ident(kind, number):
 
 
 class Set:
-    """`total` entities: of 90 there are 5 services, 45 routes, 20 consumers and 20 keys."""
+    """`total` entities: of 9 there are a service, a route, a plugin, 3 consumers and 3 keys."""
 
     def __init__(self, total, upstream):
-        share = max(total // 90, 1)
-        self.services, self.routes = 5 * share, 45 * share
-        self.consumers = self.keys = 20 * share
+        share = max(total // 9, 1)
+        self.services = self.routes = self.plugins = share
+        self.consumers = self.keys = 3 * share
         self.upstream = upstream
-        self.total = self.services + self.routes + self.consumers + self.keys
+
+    @property
+    def total(self):
+        return self.services + self.routes + self.plugins + self.consumers + self.keys
 
     def host(self, number):
         return f"h{number // 10}.example"
@@ -72,22 +75,32 @@ class Set:
     def path(self, number):
         return f"/r{number}"
 
+    def requests(self):
+        """(method, path, body) in an order in which everything has what it refers to; None: a barrier."""
+        for n in range(self.services):
+            yield "PUT", f"/services/{ident(1, n)}", {
+                "name": f"s{n}", "host": self.upstream[0], "port": self.upstream[1]}
+        for n in range(self.consumers):
+            yield "PUT", f"/consumers/{ident(3, n)}", {"username": f"c{n}"}
+        yield None
+        for n in range(self.routes):
+            yield "PUT", f"/routes/{ident(2, n)}", {
+                "name": f"r{n}", "hosts": [self.host(n)], "paths": [self.path(n)],
+                "service": {"id": ident(1, n % self.services)}}
+        for n in range(self.keys):
+            yield "PUT", f"/consumers/{ident(3, n)}/key-auth/{ident(4, n)}", {"key": f"key-{n}"}
+        yield None
+        for n in range(self.plugins):
+            # It runs for every request of its route and ends none: the trigger is never sent.
+            yield "PUT", f"/routes/{ident(2, n)}/plugins/{ident(5, n)}", {
+                "name": "request-termination", "config": {"trigger": "x-never-sent"}}
+
     def script(self, path):
         """The requests that make the set, for weir_load."""
         with open(path, "w", encoding="ascii") as out:
-            for n in range(self.services):
-                out.write(f"PUT /services/{ident(1, n)} " + json.dumps(
-                    {"name": f"s{n}", "host": self.upstream[0], "port": self.upstream[1]}) + "\n")
-            for n in range(self.consumers):
-                out.write(f"PUT /consumers/{ident(3, n)} " + json.dumps({"username": f"c{n}"}) + "\n")
-            out.write("---\n")
-            for n in range(self.routes):
-                out.write(f"PUT /routes/{ident(2, n)} " + json.dumps(
-                    {"name": f"r{n}", "hosts": [self.host(n)], "paths": [self.path(n)],
-                     "service": {"id": ident(1, n % self.services)}}) + "\n")
-            for n in range(self.keys):
-                out.write(f"PUT /consumers/{ident(3, n)}/key-auth/{ident(4, n)} " + json.dumps(
-                    {"key": f"key-{n}"}) + "\n")
+            for request in self.requests():
+                out.write("---\n" if request is None else
+                          f"{request[0]} {request[1]} {json.dumps(request[2])}\n")
 
 
 def fill(control, entities):
@@ -215,6 +228,10 @@ class Report:
         self.lines.append((label, f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}", unit, verdict))
         self.raw[label] = {"value": value, "unit": unit, "goal": goal, "better": better}
         say(f"  {label}: {value:.4g} {unit} {verdict}")
+
+    def compared(self, label, text):
+        """A figure of the incumbent, measured elsewhere, to be read beside ours."""
+        self.lines.append((label, text, "", "incumbent, measured earlier"))
 
     def note(self, key, value):
         self.raw[key] = value

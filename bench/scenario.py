@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Life with 90,000 entities: a service and a route are made, served, deleted, gone; N times.
+"""Life with 1,000 and with 90,000 entities: a service and a route are made, served, deleted, gone; N times.
 
 From the Admin API's answer to the first 200, and to the first 404; memory before, at its peak and after;
 processor time of both planes around one new consumer."""
@@ -76,16 +76,16 @@ def one_consumer(pair, rounds=20):
             for name, value in used().items()}
 
 
-def main():
-    options = arguments(__doc__, cycles=(int, 200, "how often"))
-    report = Report("scenario")
+def measure(options, report, total):
+    """Everything at one size; the p50 from answer to served, and processor time of one consumer."""
     upstream = Upstream(ports.free())
     with Pair(options.keep) as pair:
-        entities = Set(options.entities, ("127.0.0.1", upstream.port))
+        entities = Set(total, ("127.0.0.1", upstream.port))
         fill(pair.control, entities)
         last = entities.routes - 1
         pair.wait_served(entities.path(last), headers={"Host": entities.host(last)})
         time.sleep(2)
+        label = f"{entities.total:,}"
         before = {name: node_pss_mib(node) for name, node in pair.nodes().items()}
         ticks = {name: cpu_ms(node) for name, node in pair.nodes().items()}
         peak = Peak(pair.nodes())
@@ -93,24 +93,38 @@ def main():
         made, gone, answers = cycles(pair, entities, options.cycles)
         highest = peak.end()
         time.sleep(2)
-        report.note("ms to the first 200", made)
-        report.note("ms to the first 404", gone)
-        report.figure("entities", entities.total, "")
-        report.figure("answer to a write, p50", percentile(answers, 0.5), "ms")
-        report.figure("made: answer to first 200, p50", percentile(made, 0.5), "ms", 10)
-        report.figure("made: answer to first 200, p99", percentile(made, 0.99), "ms", 50)
-        report.figure("deleted: answer to first 404, p50", percentile(gone, 0.5), "ms", 10)
-        report.figure("deleted: answer to first 404, p99", percentile(gone, 0.99), "ms", 50)
+        report.note(f"{label}: ms to the first 200", made)
+        report.note(f"{label}: ms to the first 404", gone)
+        report.figure(f"{label}: answer to a write, p50", percentile(answers, 0.5), "ms")
+        for what, values in (("made: answer to first 200", made), ("deleted: answer to first 404", gone)):
+            report.figure(f"{label}: {what}, p50", percentile(values, 0.5), "ms", 2)
+            report.figure(f"{label}: {what}, p99", percentile(values, 0.99), "ms", 10)
         for name, node in pair.nodes().items():
-            after = node_pss_mib(node)
-            report.figure(f"{name}: memory before", before[name], "MiB")
-            report.figure(f"{name}: memory at its peak", highest[name], "MiB", before[name] * 1.2)
-            report.figure(f"{name}: memory after", after, "MiB", before[name] * 1.1)
-            report.figure(f"{name}: of it not from files", node_private_mib(node), "MiB")
-            report.figure(f"{name}: processor time per cycle of 4 writes",
+            report.figure(f"{label}: {name}: memory before", before[name], "MiB")
+            report.figure(f"{label}: {name}: memory peak / before", highest[name] / before[name], "x", 1.02)
+            report.figure(f"{label}: {name}: memory after / before", node_pss_mib(node) / before[name],
+                          "x", 1.02)
+            report.figure(f"{label}: {name}: of it not from files", node_private_mib(node), "MiB")
+            report.figure(f"{label}: {name}: processor time per cycle of 4 writes",
                           (cpu_ms(node) - ticks[name]) / options.cycles, "ms")
-        for name, cost in one_consumer(pair).items():
-            report.figure(f"{name}: processor time for one consumer", cost, "us", 2000)
+        costs = one_consumer(pair)
+        for name, cost in costs.items():
+            report.figure(f"{label}: {name}: processor time for one consumer", cost, "us")
+        return percentile(made, 0.5), costs
+
+
+def main():
+    options = arguments(__doc__, cycles=(int, 200, "how often"), small=(int, 1000, "the small size"))
+    report = Report("scenario")
+    few, few_costs = measure(options, report, options.small)
+    many, many_costs = measure(options, report, options.entities)
+    report.figure("made, p50: large / small", many / few, "x", 1.2)
+    for name in few_costs:
+        report.figure(f"{name}: processor time for one consumer, large / small",
+                      many_costs[name] / max(few_costs[name], 1), "x")
+    report.compared("made: answer to first 200, incumbent (3.9 / 3.10)", "12.1 / 6.7 s")
+    report.compared("data plane: processor time for one route (3.9 / 3.10)", "4.3 / 1.7 s")
+    report.compared("data plane: memory, incumbent", "1389-1553 / 1600 MiB")
     report.finish()
 
 

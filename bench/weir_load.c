@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 1024, HEAD_BYTES = 16384, REQUEST_BYTES = 65536 };
+enum { CONNECTIONS_MAX = 1024, HEAD_BYTES = 16384, REQUEST_BYTES = 65536, RECONNECTS_MAX = 100000 };
 
 typedef struct connection {
     int fd;
@@ -44,7 +44,8 @@ static const char *host_header;
 static const char *script, *script_end;
 static bool barrier; /* the next request waits until nothing is on the way */
 static uint32_t *latencies_us;
-static size_t requests_max, done, on_the_way, refused;
+static size_t requests_max, done, on_the_way, refused, reconnects;
+static int poller;
 static char first_refused[512];
 
 static void die(const char *what)
@@ -69,6 +70,9 @@ static void connect_to_server(connection_t *c)
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
         die("fcntl");
+    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c };
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event) != 0)
+        die("epoll_ctl");
 }
 
 /* Cuts the next line off the script; false at the end or before a barrier. */
@@ -111,14 +115,16 @@ static bool next_request(connection_t *c)
     return true;
 }
 
+static void lost(connection_t *c);
+
 static void send_more(connection_t *c)
 {
     while (c->sent < c->request_bytes) {
         ssize_t n = send(c->fd, c->request + c->sent, c->request_bytes - c->sent, MSG_NOSIGNAL);
-        if (n < 0 && errno == EAGAIN)
+        if (n <= 0) {
+            lost(c);
             return;
-        if (n <= 0)
-            die("send");
+        }
         c->sent += (size_t)n;
     }
 }
@@ -150,6 +156,18 @@ static void finish(connection_t *c)
         fprintf(stderr, "%zu\n", done);
 }
 
+/* The server may end a connection between two requests: then the same request
+ * goes over a new one (all of them are PUT). In the middle of an answer it may not. */
+static void lost(connection_t *c)
+{
+    if (c->head_bytes > 0 || ++reconnects > RECONNECTS_MAX)
+        die("the server closed a connection");
+    close(c->fd);
+    connect_to_server(c);
+    c->sent = 0;
+    send_more(c);
+}
+
 /* Reads Content-Length from a complete head. */
 static void begin_body(connection_t *c, char *end)
 {
@@ -174,8 +192,10 @@ static void receive(connection_t *c)
         }
         if (n < 0 && errno == EAGAIN)
             return;
-        if (n <= 0)
-            die("the server closed a connection");
+        if (n <= 0) {
+            lost(c);
+            return;
+        }
         if (c->in_body) {
             c->body_left -= (size_t)n;
         } else {
@@ -247,16 +267,11 @@ int main(int argc, char **argv)
         die(argv[1]);
     open_script(argv[4]);
     connection_t *connections = calloc((size_t)count, sizeof(*connections));
-    int poll = epoll_create1(0);
-    if (connections == NULL || poll < 0)
+    poller = epoll_create1(0);
+    if (connections == NULL || poller < 0)
         die("memory");
-    for (long i = 0; i < count; i++) {
+    for (long i = 0; i < count; i++)
         connect_to_server(&connections[i]);
-        struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET,
-                                     .data.ptr = &connections[i] };
-        if (epoll_ctl(poll, EPOLL_CTL_ADD, connections[i].fd, &event) != 0)
-            die("epoll_ctl");
-    }
     uint64_t began = now_ns();
     for (;;) {
         for (long i = 0; i < count; i++)
@@ -264,7 +279,7 @@ int main(int argc, char **argv)
         if (on_the_way == 0 && script >= script_end)
             break;
         struct epoll_event events[64];
-        int n = epoll_wait(poll, events, 64, 30000);
+        int n = epoll_wait(poller, events, 64, 30000);
         if (n <= 0)
             die(n == 0 ? "no answer for 30 s" : "epoll_wait");
         for (int i = 0; i < n; i++) {
