@@ -185,13 +185,12 @@ bool ngx_http_weir_header(ngx_http_request_t *r, weir_str_t name, size_t nth, we
 
 /* -- match, plugins ------------------------------------------------------------------ */
 
-/* NGX_OK: matched; anything else was returned by an answer. */
+/* NGX_DECLINED: matched; anything else was returned by an answer. */
 ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx);
 /* Copies the plan for what is known of the request now. */
 ngx_int_t ngx_http_weir_plan(ngx_http_weir_ctx_t *ctx);
 
-/* NGX_OK (go on, or ctx->answered), NGX_AGAIN (waits for the body), NGX_ERROR, or
- * a status. */
+/* NGX_OK (go on, or ctx->answered), NGX_AGAIN (waits for the body) or NGX_ERROR. */
 ngx_int_t ngx_http_weir_run_plugins(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_run_header_filters(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_run_logs(ngx_http_weir_ctx_t *ctx);
@@ -204,7 +203,8 @@ ngx_int_t ngx_http_weir_prepare(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_swap_in(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_swap_out(ngx_http_weir_ctx_t *ctx);
 
-/* NGX_OK: ctx->addresses; NGX_AGAIN: the phases go on later; else as an answer. */
+/* NGX_DECLINED: ctx->addresses are there; NGX_BUSY: the phases go on later; else what
+ * an answer returned. */
 ngx_int_t ngx_http_weir_resolve(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_resolve_cancel(ngx_http_weir_ctx_t *ctx);
 

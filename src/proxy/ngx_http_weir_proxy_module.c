@@ -461,11 +461,12 @@ static ngx_int_t access_phase(ngx_http_request_t *r)
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         choose_location(ctx);
     }
-    if (!ctx->resolved)
-        rc = ngx_http_weir_resolve(ctx);
-    if (rc == NGX_AGAIN)
+    if (ctx->resolved)
+        return NGX_DECLINED;
+    rc = ngx_http_weir_resolve(ctx);
+    if (rc == NGX_BUSY)
         return NGX_AGAIN;
-    return rc == NGX_OK ? NGX_DECLINED : finish(r, rc);
+    return rc == NGX_DECLINED ? rc : finish(r, rc);
 }
 
 static ngx_int_t content(ngx_http_request_t *r)

@@ -80,6 +80,9 @@ static ngx_int_t take_literal(ngx_http_weir_ctx_t *ctx, weir_str_t text)
 
 /* -- name servers ------------------------------------------------------------------- */
 
+/* Results: NGX_DECLINED (resolved, go on), NGX_BUSY (a question is out), else what an
+ * answer to the client returned, for ngx_http_finalize_request(). */
+
 static ngx_int_t fail_name(ngx_http_weir_ctx_t *ctx)
 {
     return ngx_http_weir_fail(ctx->r, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -127,8 +130,10 @@ static ngx_int_t take_answer(resolving_t *resolving)
                  : NGX_ERROR;
     ngx_resolve_name_done(query);
     resolving->query = NULL;
-    ctx->resolved = rc == NGX_OK ? 1 : 0;
-    return rc;
+    if (rc != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ctx->resolved = 1;
+    return NGX_DECLINED;
 }
 
 static void answered(ngx_resolver_ctx_t *query)
@@ -140,17 +145,16 @@ static void answered(ngx_resolver_ctx_t *query)
     ngx_uint_t inside = resolving->inside;
     ngx_int_t rc = take_answer(resolving);
     resolving->rc = rc;
-    if (inside || rc == NGX_AGAIN)
+    if (inside || rc == NGX_BUSY)
         return; /* whoever asked looks at resolving->rc, or another question is out */
     ngx_http_set_log_request(c->log, r);
-    if (rc == NGX_OK)
+    if (rc == NGX_DECLINED)
         ngx_http_core_run_phases(r);
     else
         ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);
 }
 
-/* NGX_OK, NGX_AGAIN, or the result of an answer. */
 static ngx_int_t ask(resolving_t *resolving)
 {
     ngx_http_weir_ctx_t *ctx = resolving->ctx;
@@ -175,7 +179,7 @@ static ngx_int_t ask(resolving_t *resolving)
     query->data = resolving;
     query->timeout = core->resolver_timeout;
     resolving->query = query;
-    resolving->rc = NGX_AGAIN;
+    resolving->rc = NGX_BUSY;
     resolving->inside++;
     ngx_int_t rc = ngx_resolve_name(query);
     resolving->inside--;
@@ -198,7 +202,7 @@ ngx_int_t ngx_http_weir_resolve(ngx_http_weir_ctx_t *ctx)
 {
     weir_str_t host = ngx_http_weir_str(ctx->service.host);
     if (ctx->resolving != NULL)
-        return NGX_AGAIN; /* something else has woken the request */
+        return NGX_BUSY; /* something else has woken the request */
     ngx_int_t rc = take_literal(ctx, host);
     if (rc == NGX_DECLINED) {
         weir_str_t address = weir_hosts_find(ngx_http_weir_proxy_main(ctx->r)->hosts, host);
@@ -207,7 +211,7 @@ ngx_int_t ngx_http_weir_resolve(ngx_http_weir_ctx_t *ctx)
     }
     if (rc != NGX_DECLINED) {
         ctx->resolved = rc == NGX_OK ? 1 : 0;
-        return rc == NGX_OK ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return rc == NGX_OK ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     resolving_t *resolving = ngx_pcalloc(ctx->r->pool, sizeof(*resolving));
     if (resolving == NULL)

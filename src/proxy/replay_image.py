@@ -124,6 +124,7 @@ def main():
     parser.add_argument("--prefix", help="instead of a temporary folder")
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))   # so that nginx ends too
     with tempfile.TemporaryDirectory() as folder:
         node = Node(args.build, args.prefix or folder, args.port, dict(s.split("=", 1) for s in args.set),
                     args.workers, args.preload)
