@@ -113,7 +113,7 @@ class Cluster:
     def name(self, kind="x"):
         """A name that was not used before."""
         self.count += 1
-        return f"{kind}{self.count}"
+        return f"{kind}{self.count:05d}"  # none is a prefix of another
 
     def service(self, **fields):
         """A field that is None is left out; `path` is that of the URL."""

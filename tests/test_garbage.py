@@ -337,7 +337,7 @@ def test_random_deltas_leave_a_data_plane_alive(believer):
         for _ in range(rng.randrange(1, 4)):
             entity[rng.choice(list(entity)[1:])] = rng.choice(odd)
         if rng.random() < 0.1:
-            entity[rng.choice(["id", "new", "x-y"])] = rng.choice(odd)
+            entity[rng.choice(["new", "x-y"])] = rng.choice(odd)
         plane.put("routes", entity)
     goes_on(plane, data, pids, 599)
     for key in [k for k in plane.entities if str(k[1])[-3:] >= "500" and str(k[1])[-3:] < "560"]:

@@ -63,7 +63,7 @@ class ControlReplay:
             if default is None:
                 continue
             if is_full(default) and not admin_seen and first is None:
-                first = set(entities_of(default))
+                first = entities_of(default)
             parent = None
             for delta in items(default["deltas"]):
                 ident = (delta.get("entity") or delta.get("pk") or {}).get("id")
@@ -73,13 +73,14 @@ class ControlReplay:
                 if delta.get("entity") is None:
                     parent = parent or ident
                     self.substitute(key, parent)
-        wanted = first if first is not None else set(self.base)
+        wanted = set(self.base if first is None else first)
         if first is None or admin_seen:
             wanted |= {key for key in shown if key[1] not in created}
         wanted |= {(kind, i) for (kind, name), i in self.catalog.ids.items()
                    if (kind, name) in named and i not in created and first is None}
         wanted = {key for key in wanted if key[0] in PATHS}
-        return self.catalog.closure(sorted(wanted))
+        found = self.catalog.closure(sorted(wanted))
+        return {key: (first or {}).get(key, entity) for key, entity in found.items()}
 
     def substitute(self, key, parent):
         """A child that a recording only shows being deleted, with its parent."""
@@ -115,23 +116,27 @@ class ControlReplay:
         parents = {name: body.pop(name)["id"] for name in ("upstream", "consumer")
                    if f"{{{name}}}" in PATHS[kind]}
         path = PATHS[kind].format(**parents)
-        reply = self.admin.request("PUT", f"{path}/{entity['id']}", body)
+        if kind == "targets":  # they are not made by PUT
+            reply = self.admin.request("POST", path, dict(body, id=entity["id"]))
+        else:
+            reply = self.admin.request("PUT", f"{path}/{entity['id']}", body)
         if reply.status == 404 or reply.status == 400 and (
                 "not enabled; add it" in reply.text or "the foreign key '{id=" in reply.text):
             self.unsupported.add((kind, entity["id"]))
             return []
-        return [] if reply.status == 200 else [
+        return [] if reply.status in (200, 201) else [
             f"preparing: PUT {path}/{entity['id']}: {reply.status} {reply.text[:200]}"]
 
     def prepare(self, recording):
         seed = self.seed_of(recording)
-        if self.state == set(seed):
+        state = {key: plain(entity) for key, entity in seed.items()}
+        if self.state == state:
             return []
         self.clear()
         found = []
         for (kind, _), entity in seed.items():
             found += self.put(kind, entity)
-        self.state = set(seed)
+        self.state = state
         return found
 
     def history(self, recording):
@@ -146,6 +151,8 @@ class ControlReplay:
             for delta in deltas:
                 if delta.get("entity") is None and delta["type"] == "consumers":
                     self.put("consumers", {"id": delta["pk"]["id"], "username": delta["pk"]["id"]})
+            if deltas[0].get("entity"):  # so that the first change is one
+                self.put(deltas[0]["type"], dict(deltas[0]["entity"], tags=["before"]))
             for delta in deltas:
                 if delta.get("entity") is None:
                     self.admin.request("DELETE", f"{PATHS[delta['type']]}/{delta['pk']['id']}")
@@ -186,6 +193,7 @@ class Run:
         self.calls = 0
         self.answers = {}
         self.kept_alive = []
+        self.patience = 1.0  # after something that did not come, the rest is not waited for as long
         self.wanted_held, self.held = Held(), Held()
         self.base = self.recorded_base()
         self.ours = None
@@ -260,6 +268,7 @@ class Run:
                 self.say(f"t={line['t']}: our control plane ended the connection: {error}")
                 return
             except (TimeoutError, ValueError, LookupError, snappy.SnappyError) as error:
+                self.patience = 0.1
                 self.say(f"t={line['t']}: {type(error).__name__}: {error}")
 
     def ordered(self):
@@ -454,7 +463,7 @@ class Run:
     def notification(self, plane, line):
         wanted = line["json"]["params"][0]["default"]["new_version"]
         version = number(self.to_ours(wanted))
-        self.until(plane, lambda: self.notified >= version, 2, f"notify_new_version {wanted}")
+        self.until(plane, lambda: self.notified >= version, 2 * self.patience, f"notify_new_version {wanted}")
 
     def answer(self, plane, line):
         wanted = line["json"]
@@ -463,7 +472,7 @@ class Run:
             # The recorded end prints 14 digits of a big id; ours may print them all.
             self.until(plane, lambda: self.answers, 3, f"an answer to {ident}")
             ident = next(iter(self.answers))
-        self.until(plane, lambda: self.answers.get(ident), 3, f"an answer to {ident}: {wanted}"[:300])
+        self.until(plane, lambda: self.answers.get(ident), 3 * self.patience, f"an answer to {ident}: {wanted}"[:300])
         got = self.answers[ident].pop(0)
         self.compare(wanted, got)
 

@@ -139,6 +139,7 @@ class Run:
         self.reported = None
         self.mark = len(self.plane.log)
         self.held = dict(self.plane.entities)
+        self.patience = 1.0  # after something that did not come, the rest is not waited for as long
 
     def say(self, text):
         self.found.append(text)
@@ -156,6 +157,7 @@ class Run:
             try:
                 self.step(line, self.recording.lines[index + 1 :])
             except (TimeoutError, websocket.Closed, OSError) as error:
+                self.patience = 0.1
                 self.say(f"t={line['t']}: {str(error)[:300]}")
 
     def step(self, line, rest):
@@ -284,7 +286,8 @@ class Run:
         # The recorded end asks a second time to report; how ours reports may differ.
         only_report = answer is not None and not items(answer.get("deltas", []))
         try:
-            plane.wait(lambda: plane.waiting, 0.3 if only_report else 3, f"get_delta from {version}")
+            plane.wait(lambda: plane.waiting, (0.3 if only_report else 3) * self.patience,
+                       f"get_delta from {version}")
         except TimeoutError:
             if not only_report:
                 raise
@@ -299,7 +302,7 @@ class Run:
         def fits(entry):
             return isinstance(entry.json, dict) and entry.json.get("method") == wanted["method"]
 
-        entry = self.received(fits, 2, wanted["method"])
+        entry = self.received(fits, 2 * self.patience, wanted["method"])
         want, got = wanted["params"][0], entry.json["params"][0]
         for name in ("code", "name"):
             if "error" in want and got.get("error", {}).get(name) != want["error"][name]:
@@ -320,9 +323,10 @@ class Run:
             return not isinstance(answer, dict) or reply.json.get("message") == answer.get("message")
 
         try:
-            http.poll(self.replay.node.proxy_address, path, fits, 3, every=0.02,
+            http.poll(self.replay.node.proxy_address, path, fits, 3 * self.patience, every=0.02,
                       headers=line.get("headers"))
         except AssertionError as error:
+            self.patience = 0.3
             self.say(f"t={line['t']}: {line['proxy']}: wanted {wanted} {answer or ''}: "
                      f"{str(error)[:200]}")
 
