@@ -20,7 +20,7 @@ EMPTY_NAMES = re.compile(r"(^|_)(utils?|helpers?|misc|common|manager)\.[ch]$")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"', re.S)
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|work|home/\w+)/")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work/(?:main|shared)|home/\w+|root/\.)")
 
 
 def files(*patterns):
