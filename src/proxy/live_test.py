@@ -3,6 +3,8 @@
 
     live_test.py BUILD [FIRST_PORT]
 
+WEIR_PRELOAD is the LD_PRELOAD of nginx: libasan.so for a sanitized build.
+
 Names, TLS towards upstreams, the pool of connections, streaming, arriving
 configurations. Each test is a function whose name says what holds.
 """
@@ -10,6 +12,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import os
 import pathlib
 import socket
 import socketserver
@@ -170,7 +173,7 @@ class World:
         prefix.mkdir()
         self.node = replay_image.Node(BUILD, str(prefix), PORT,
                                       {"dns_resolver": f"127.0.0.1:{NAMES}", "nginx_proxy_resolver_timeout": "2s"},
-                                      1, None)
+                                      1, os.environ.get("WEIR_PRELOAD"))
         self.node.start()
 
     def load(self, services, routes=None, **others):

@@ -40,6 +40,7 @@ typedef struct peer_s {
     ngx_http_weir_ctx_t *ctx;
     ngx_http_weir_address_t *address;
     uint32_t hash;
+    ngx_str_t name;     /* of the connection that was taken from the pool */
     unsigned fresh : 1; /* a kept connection was dead: no more of these */
 } peer_t;
 
@@ -142,14 +143,17 @@ static void idle_read(ngx_event_t *event)
 }
 
 static ngx_connection_t *find_idle(const ngx_http_weir_ctx_t *ctx,
-                                   const ngx_http_weir_address_t *address, uint32_t hash)
+                                   const ngx_http_weir_address_t *address, uint32_t hash,
+                                   ngx_str_t *ret_name)
 {
     ngx_queue_t *bucket = &pool.buckets[hash % BUCKETS];
     for (ngx_queue_t *q = ngx_queue_head(bucket); q != ngx_queue_sentinel(bucket);
          q = ngx_queue_next(q)) {
         idle_t *idle = ngx_queue_data(q, idle_t, bucket);
-        if (fits(idle, ctx, address, hash))
+        if (fits(idle, ctx, address, hash)) {
+            *ret_name = idle->name;
             return take_out(idle);
+        }
     }
     return NULL;
 }
@@ -166,10 +170,10 @@ static bool may_be_kept(const ngx_http_upstream_t *u, ngx_connection_t *c, ngx_u
 static bool keep(peer_t *peer, ngx_connection_t *c)
 {
     ngx_http_weir_ctx_t *ctx = peer->ctx;
-    ngx_str_t name = ngx_null_string;
+    ngx_str_t name = peer->name;
     if (ngx_handle_read_event(c->read, 0) != NGX_OK)
         return false;
-    if (ctx->tls != NULL) {
+    if (ctx->tls != NULL && name.data == NULL) {
         name = ngx_http_weir_copy(c->pool, ngx_http_weir_str(ctx->host));
         if (name.data == NULL)
             return false;
@@ -221,7 +225,9 @@ static ngx_int_t get_peer(ngx_peer_connection_t *pc, void *data)
     ctx->balanced = ngx_http_weir_age(ctx->r);
     ctx->balanced_at = ngx_current_msec;
     peer->hash = hash_of(ctx, peer->address);
-    ngx_connection_t *c = peer->fresh ? NULL : find_idle(ctx, peer->address, peer->hash);
+    ngx_str_null(&peer->name);
+    ngx_connection_t *c =
+        peer->fresh ? NULL : find_idle(ctx, peer->address, peer->hash, &peer->name);
     if (c == NULL)
         return NGX_OK;
     c->idle = 0;
