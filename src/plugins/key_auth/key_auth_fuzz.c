@@ -39,6 +39,8 @@ static void check(weir_request_t *request, weir_str_t type, weir_str_t text)
     key_auth_body_close(&body);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const types[] = { "application/x-www-form-urlencoded", "application/json",
