@@ -57,7 +57,7 @@ def last_number(pattern, text):
 
 def meson_tests(totals, folder):
     started = time.monotonic()
-    command = ["meson", "test", "-C", folder, "--print-errorlogs", "--no-rebuild", "-j2"]
+    command = ["meson", "test", "-C", folder, "--print-errorlogs", "--no-rebuild", "--num-processes", "2"]
     env = {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
     status, text = run(command, env)
     passed = last_number(r"Ok:\s+(\d+)", text)
