@@ -146,6 +146,7 @@ static int admin_server(const weir_settings_t *settings, weir_buffer_t *out, wei
     weir_settings_directives(settings, "admin", server_directive_line, out);
     /* Imports send everything over few connections. */
     weir_buffer_append(out, WEIR_STR("        keepalive_requests 1000000000;\n"
+                                     "        charset UTF-8;\n"
                                      "        merge_slashes off;\n"
                                      "        location / {\n"
                                      "            weir_admin;\n"
