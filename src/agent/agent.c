@@ -348,7 +348,7 @@ static int open_image(agent_t *agent, weir_error_t *err)
         if (rc != WEIR_OK)
             return rc;
         weir_log(WEIR_LOG_ERROR, "the image is set aside as=%s reason=\"%s\"", aside, why.reason);
-        status_resync(&agent->status, "image set aside");
+        status_set_aside(&agent->status);
         rc = weir_image_open(&options, &agent->image, err);
     }
     return rc;
@@ -469,6 +469,8 @@ static int open_client(agent_t *agent, weir_error_t *err)
         .event = on_event,
     };
     agent->queue_max = 2 * options.payload_max;
+    if (state.complete)
+        agent->status.expected = RESYNC_SENT;
     /* Half a set is no set: without a complete one everything is asked for. */
     return weir_client_new(&options, state.complete ? state.version : 0, &agent->client, err);
 }

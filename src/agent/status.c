@@ -22,8 +22,10 @@ void status_init(status_t *status, const char *prefix, const char *control_plane
 void status_connected(status_t *status, bool connected)
 {
     status->changed |= status->connected != connected;
-    if (connected && !status->connected)
+    if (connected && !status->connected) {
         status->connected_ms = weir_clock_ms();
+        status->last_error[0] = '\0'; /* it was about the connection */
+    }
     status->connected = connected;
 }
 
@@ -46,6 +48,14 @@ void status_applied(status_t *status, bool full, size_t deltas, int64_t took_us)
     status->batches++;
     status->deltas += deltas;
     status->fulls += full;
+    status->last_full = full;
+    if (full) {
+        static const char *const names[] = { "first", "image set aside",
+                                             "sent by the control plane" };
+        status->resyncs[status->expected]++;
+        snprintf(status->last_resync, sizeof(status->last_resync), "%s", names[status->expected]);
+    }
+    status->expected = RESYNC_SENT;
     status->apply_us = (uint64_t)took_us;
     status->applied_ms = weir_clock_ms();
     status->last_error[0] = '\0';
@@ -63,9 +73,9 @@ void status_failed(status_t *status, const char *reason)
     status_error(status, reason);
 }
 
-void status_resync(status_t *status, const char *reason)
+void status_set_aside(status_t *status)
 {
-    snprintf(status->last_resync, sizeof(status->last_resync), "%s", reason);
+    status->expected = RESYNC_SET_ASIDE;
     status->changed = true;
 }
 
@@ -84,6 +94,14 @@ static void print(const status_t *s, weir_buffer_t *out)
         ",\"connected_since_ms\":%" PRId64 ",\"applied_ms\":%" PRId64 ",\"written_ms\":%" PRId64,
         s->version, s->newest, lag, s->quarantined, s->entities, s->batches, s->deltas, s->fulls,
         s->apply_us, s->connected_ms, s->applied_ms, weir_clock_ms());
+    weir_buffer_printf(out,
+                       ",\"last_sync\":%s,\"resyncs\":{\"first\":%" PRIu64
+                       ",\"image_set_aside\":%" PRIu64 ",\"control_plane\":%" PRIu64 "}",
+                       s->batches == 0 ? "null"
+                       : s->last_full  ? "\"full\""
+                                       : "\"increment\"",
+                       s->resyncs[RESYNC_FIRST], s->resyncs[RESYNC_SET_ASIDE],
+                       s->resyncs[RESYNC_SENT]);
     weir_buffer_append(out, WEIR_STR(",\"last_error\":"));
     if (s->last_error[0] != '\0')
         weir_json_print_string(weir_str(s->last_error), out);

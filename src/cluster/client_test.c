@@ -254,6 +254,20 @@ static void only_a_true_flag_makes_a_set_whole(void **state)
     }
 }
 
+static void flags_that_contradict_each_other_wipe_nothing(void **state)
+{
+    talk_t t;
+    (void)state;
+    meet(&t, "3.10.0", 4, KONG);
+    say(&t, RESULT(0, "\"full_sync\":false,\"wipe\":true,\"deltas\":[" V310(5) "]"));
+    assert_string_equal(t.applied, "");
+    close_talk(&t);
+    meet(&t, "3.9.1", 4, KONG);
+    say(&t, RESULT(0, "\"full_sync\":true,\"wipe\":false,\"deltas\":[" V39(5) "]"));
+    assert_string_equal(t.applied, "part 5 1\n"); /* 3.9 does not know full_sync */
+    close_talk(&t);
+}
+
 static void an_answer_that_makes_no_sense_changes_nothing(void **state)
 {
     static const char *const cases[] = {
@@ -483,6 +497,7 @@ int main(void)
         cmocka_unit_test(it_speaks_the_dialect_that_fits_the_peer),
         cmocka_unit_test(a_control_plane_without_sync_is_left),
         cmocka_unit_test(only_a_true_flag_makes_a_set_whole),
+        cmocka_unit_test(flags_that_contradict_each_other_wipe_nothing),
         cmocka_unit_test(an_answer_that_makes_no_sense_changes_nothing),
         cmocka_unit_test(an_empty_list_never_advances),
         cmocka_unit_test(the_last_version_counts_even_if_it_is_lower),

@@ -65,12 +65,16 @@ static inline void fixture_store_open(fixture_store_t *f, uint64_t log_entries_m
 
 static inline void fixture_store_close(fixture_store_t *f)
 {
-    char command[128];
+    static const char *const files[] = { "", "-wal", "-shm" };
+    char path[128];
     weir_encoder_free(f->encoder);
     weir_registry_free(f->registry);
     weir_store_close(f->store);
-    snprintf(command, sizeof(command), "rm -r %s", f->folder);
-    assert_int_equal(system(command), 0);
+    for (size_t i = 0; i < WEIR_COUNT(files); i++) {
+        snprintf(path, sizeof(path), "%s%s", f->path, files[i]);
+        unlink(path);
+    }
+    assert_int_equal(rmdir(f->folder), 0);
 }
 
 /* A consumer by number: made, or changed to `tag`, or deleted. */

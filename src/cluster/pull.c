@@ -283,12 +283,31 @@ static int check_deltas(const weir_client_t *c, const weir_json_t *deltas, uint6
 
 /* The original tests a flag for Lua truth, where null and "false" are true and
  * wipe everything. Here it is a boolean or absent, or the answer is refused. */
-static int check_flag(const weir_json_t *space, const char *name, bool *full, weir_error_t *why)
+static int check_flag(const weir_json_t *flag, const char *name, weir_error_t *why)
 {
-    const weir_json_t *flag = weir_json_get(space, name);
     if (flag != NULL && weir_json_kind(flag) != WEIR_JSON_BOOLEAN)
         return weir_error_set(why, WEIR_INVALID, name, "is no boolean");
-    *full |= weir_json_boolean(flag);
+    return WEIR_OK;
+}
+
+/* Each dialect has a name of its own for the flag; the other's counts alone, but
+ * not against it: a stray flag must not wipe what is served. */
+static int read_flags(const weir_client_t *c, const weir_json_t *space, bool *ret_full,
+                      weir_error_t *why)
+{
+    const weir_json_t *full_sync = weir_json_get(space, "full_sync");
+    const weir_json_t *wipe = weir_json_get(space, "wipe");
+    int rc = check_flag(full_sync, "full_sync", why);
+    if (rc == WEIR_OK)
+        rc = check_flag(wipe, "wipe", why);
+    if (rc != WEIR_OK)
+        return rc;
+    bool both = full_sync != NULL && wipe != NULL;
+    if (both && c->dialect == WEIR_DIALECT_39)
+        full_sync = NULL;
+    else if (both && weir_json_boolean(full_sync) != weir_json_boolean(wipe))
+        return weir_error_set(why, WEIR_INVALID, "full_sync", "says something else than wipe");
+    *ret_full = weir_json_boolean(full_sync) || weir_json_boolean(wipe);
     return WEIR_OK;
 }
 
@@ -303,9 +322,7 @@ static int read_update(const weir_client_t *c, const weir_json_t *space, weir_up
     if (!list)
         return weir_error_set(why, WEIR_INVALID, "deltas", "is missing or no list");
     update->deltas = deltas;
-    int rc = check_flag(space, "full_sync", &update->full, why);
-    if (rc == WEIR_OK)
-        rc = check_flag(space, "wipe", &update->full, why);
+    int rc = read_flags(c, space, &update->full, why);
     return rc == WEIR_OK ? check_deltas(c, deltas, &update->version, why) : rc;
 }
 
