@@ -77,16 +77,17 @@ class Writer(threading.Thread):
         return bad
 
 
-def version_of(control):
+def newest_version(control):
     with wire.DataPlane(control.cluster_address, control.pair) as plane:
         plane.sync()
-        return plane
+        return plane.version
 
 
 def settle(node):
     """Starts again what does not come back by itself."""
     if node.pid("supervisor") is None:
         node.weir("start")
+    wait_until(lambda: node.pid("nginx") and node.workers(), 10, f"nginx of the {node.role}")
     node.wait_listening(30)
     node.remember()
 
@@ -95,15 +96,14 @@ def check_equal(control, data, writers):
     routes = {r["name"]: r["tags"] for r in control.admin.list("/routes") if r["name"][0] == "w"}
     for writer in writers:
         assert writer.wrong(routes) == []
-    newest = version_of(control)
-    wait_until(lambda: any(row["config_hash"] == newest.version
-                           for row in control.data_planes().values()), 30,
-               f"a data plane at {newest.version}")
+    newest = newest_version(control)
+    mine = data.node_id()
+    wait_until(lambda: control.data_planes().get(mine, {}).get("config_hash") == newest, 30,
+               f"the data plane at {newest}")
     names = [name for writer in writers for name in writer.state]
-    client = http.Client(data.proxy_address)
     for name in names:
         wanted = 200 if name in routes else 404
-        got = client.get(f"/{name}").status
+        got = data.get(f"/{name}").status
         assert got == wanted, (name, got, wanted)
     return len(routes)
 

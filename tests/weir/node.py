@@ -139,6 +139,9 @@ class Node:
         self.remember()
         self.wait_listening()
 
+    def node_id(self):
+        return (self.prefix / "weir.id").read_text().strip()
+
     def sync_status(self):
         """What `weir sync status` says, as text."""
         return self.by_prefix("sync", "status").stdout

@@ -170,22 +170,23 @@ class Held:
 
     def __init__(self):
         self.entities = {}
+        self.keys = {}  # real (type, id) -> the key under which both are compared
 
     def apply(self, default):
-        deltas = items(default.get("deltas"))
         if is_full(default):
             self.entities.clear()
-        for delta in deltas:
+        for delta in items(default.get("deltas")):
             entity, pk = delta.get("entity"), delta.get("pk") or {}
             ident = (entity or pk).get("id") or (entity or pk).get("key")
+            real = (delta.get("type"), ident)
+            if not entity:
+                self.entities.pop(self.keys.get(real, real), None)
+                continue
             if ident and UUID.match(ident) and not GIVEN.match(ident):
-                label = (entity or {}).get("name") or (entity or {}).get("key") or ""
-                ident = f"<uuid>{label}" if entity else ident
-            if entity:
-                self.entities[(delta.get("type"), ident)] = plain(entity)
-            else:
-                for key in [k for k in self.entities if k == (delta.get("type"), ident)]:
-                    del self.entities[key]
+                label = entity.get("name") or entity.get("key") or entity.get("target") or ""
+                ident = f"<uuid>{label}"
+            self.keys[real] = (delta.get("type"), ident)
+            self.entities[self.keys[real]] = plain(entity)
 
 
 def highest(default):

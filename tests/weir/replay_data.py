@@ -120,15 +120,29 @@ class DataReplay:
     def local_entities(self, entities):
         return {key: self.local(entity) for key, entity in entities.items()}
 
+    def forget(self):
+        """The data plane starts anew, with nothing."""
+        self.plane.scripted = True
+        self.node.stop()
+        self.plane.wait(lambda: not self.plane.sessions, 10, "the end of its connection")
+        for path in (self.node.prefix / "image").iterdir():
+            path.unlink()
+
     def run(self, recording):
-        found = self.prepare(recording)
+        if not recording.name.endswith("dp-start"):
+            return self.prepare(recording) + self.play(Run(self, recording))
+        self.forget()
         run = Run(self, recording)
+        self.node.start()
+        return self.play(run)
+
+    def play(self, run):
         self.plane.scripted = True
         try:
             run.play()
         finally:
             self.plane.release()
-        return found + run.found
+        return run.found
 
 
 class Run:
