@@ -311,7 +311,7 @@ class Run:
         path = shown.get("http", "GET /v2/outlet").split()[1]
         wanted = shown.get("status", "HTTP/1.1 101")
         plane = DataPlane(self.replay.cluster_address, pair, self.recording.dialect)
-        plane.answer = None
+        plane.answer, plane.pong = None, False
         got = "101"
         try:
             plane.open(path, headers=headers)

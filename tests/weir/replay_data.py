@@ -124,7 +124,9 @@ class DataReplay:
         """The data plane starts anew, with nothing."""
         self.plane.scripted = True
         self.node.stop()
-        self.plane.wait(lambda: not self.plane.sessions, 10, "the end of its connection")
+        for session in list(self.plane.sessions):
+            session.drop()
+        self.plane.waiting.clear()
         for path in (self.node.prefix / "image").iterdir():
             path.unlink()
 
@@ -300,7 +302,7 @@ class Run:
         # The recorded end asks a second time to report; how ours reports may differ.
         only_report = answer is not None and not items(answer.get("deltas", []))
         try:
-            plane.wait(lambda: plane.waiting, (0.3 if only_report else 3) * self.patience,
+            plane.wait(self.asking, (0.3 if only_report else 3) * self.patience,
                        f"get_delta from {version}")
         except TimeoutError:
             if not only_report:
@@ -311,6 +313,11 @@ class Run:
         if got != version and not (number(got) == 0 and number(version) == 0):
             self.say(f"get_delta from {got!r}, wanted {version!r}")
         self.ids[wanted["id"]] = (session, message["id"])
+
+    def asking(self):
+        """Whether somebody who is still there waits for an answer."""
+        self.plane.waiting[:] = [entry for entry in self.plane.waiting if entry[0].open]
+        return bool(self.plane.waiting)
 
     def notification(self, wanted):
         def fits(entry):

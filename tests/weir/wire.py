@@ -102,6 +102,7 @@ class DataPlane:
         self.held = {}  # (type, id) -> entity
         self.version = 0 if dialect == "3.9" else NOTHING_310
         self.answer = True  # result of a call from the control plane; None: silence
+        self.pong = True  # whether pings are answered
         self.websocket = None
         self.capabilities = None
         self.closed = None  # the opcode or error that ended it
@@ -158,7 +159,7 @@ class DataPlane:
         if frame.opcode == CLOSE:
             self.closed = "close frame"
             raise Closed("close frame")
-        if frame.opcode == PING:
+        if frame.opcode == PING and self.pong:
             self.send_frame(PONG, b"")
         if isinstance(message, dict) and "method" in message:
             self._called(message)
