@@ -42,7 +42,7 @@ def test_admin(control_plane, path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ROUTING, ids=lambda path: path.stem)
 def test_routing(cluster, path):
-    upstream = ports.free() // 10 * 10 + 10
+    upstream = ports.block(9)
     replay("replay_proxy.py", "--mode", "entities",
            "--admin", "http://%s:%d" % cluster.control.admin_address,
            "--proxy", "%s:%d" % cluster.data.proxy_address,

@@ -20,3 +20,16 @@ def free():
                 continue
             return port
     raise RuntimeError(f"no free port between {FIRST} and {LAST}")
+
+
+def block(count):
+    """The first of `count` consecutive ports that nobody has."""
+    global _next
+    for _ in range(LAST - FIRST):
+        first = free()
+        if first + count > LAST:
+            _next = FIRST
+            continue
+        if [free() for _ in range(count - 1)] == list(range(first + 1, first + count)):
+            return first
+    raise RuntimeError(f"no {count} free ports in a row between {FIRST} and {LAST}")
