@@ -109,7 +109,7 @@ def main():
     options = arguments(__doc__, seconds=(int, 6, "a run"), rounds=(int, 3, "runs of each"))
     report = Report("proxy")
     processes = []
-    with Pair(options.keep, nginx_worker_processes="1") as pair:
+    with Pair(options.keep, nginx_worker_processes="1", proxy_access_log="off") as pair:
         try:
             upstream, port = ports.free(), ports.free()
             processes.append(upstream_nginx(DATA / "upstream", upstream, "10"))
