@@ -315,6 +315,24 @@ static void drop_duplicates(weir_json_t *value)
     }
 }
 
+int weir_json_parse_marked(weir_str_t text, weir_json_t **ret, weir_error_t *err)
+{
+    if (text.len == 0 || !has_nul_escape(text))
+        return weir_json_parse(text, ret, err);
+    WEIR_AUTO(free) char *copy = weir_malloc(text.len);
+    if (copy == NULL)
+        return weir_error_memory(err);
+    memcpy(copy, text.data, text.len);
+    for (size_t i = 0; i + 5 < text.len; i++) {
+        if (copy[i] != '\\')
+            continue;
+        if (memcmp(copy + i, "\\u0000", 6) == 0)
+            memcpy(copy + i, "\\ufdd0", 6); /* WEIR_JSON_NUL_MARK, escaped */
+        i++;
+    }
+    return weir_json_parse((weir_str_t){ copy, text.len }, ret, err);
+}
+
 int weir_json_parse(weir_str_t text, weir_json_t **ret, weir_error_t *err)
 {
     pthread_once(&hooks_once, install_hooks);

@@ -5,6 +5,12 @@
 #include "base/buffer.h"
 #include "weir/json.h"
 
+/* The same, but "\u0000" becomes WEIR_JSON_NUL_MARK, a character that Unicode keeps
+ * for such uses and that the model refuses: so what a peer sends wrong in one
+ * entity is refused as that entity's fault, not as the whole message's. */
+#define WEIR_JSON_NUL_MARK "\xEF\xB7\x90"
+int weir_json_parse_marked(weir_str_t text, weir_json_t **ret, weir_error_t *err);
+
 /* Appends the value without white space. '/' is not escaped; integers up to
  * 2^53 print in full, other numbers with the fewest digits that read back the
  * same. Returns out->failed. */

@@ -27,7 +27,7 @@ int weir_message_decode(weir_str_t block, size_t uncompressed_max, weir_json_t *
         return weir_error_memory(err);
     if (snappy_uncompress(block.data, block.len, text, &len) != SNAPPY_OK)
         return weir_error_set(err, WEIR_INVALID, NULL, "a damaged snappy block");
-    return weir_json_parse((weir_str_t){ text, len }, ret, err);
+    return weir_json_parse_marked((weir_str_t){ text, len }, ret, err);
 }
 
 int weir_message_compress(weir_str_t text, weir_buffer_t *out, weir_error_t *err)

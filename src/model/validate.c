@@ -173,6 +173,8 @@ static weir_json_t *validate_string(weir_engine_t *engine, const weir_field_t *f
     if (weir_json_kind(value) != WEIR_JSON_STRING)
         return weir_engine_text(engine, "expected a string");
     weir_str_t text = weir_json_string(value);
+    if (memmem(text.data, text.len, WEIR_JSON_NUL_MARK, sizeof(WEIR_JSON_NUL_MARK) - 1) != NULL)
+        return weir_engine_text(engine, "must not contain a NUL character");
     if ((field->flags & WEIR_REFERENCEABLE) && is_vault_reference(text))
         return NULL;
     if (field->not_one_of != NULL && weir_words_have(field->not_one_of, text))

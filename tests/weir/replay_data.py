@@ -3,6 +3,7 @@
 import json
 import re
 import ssl
+import threading
 import time
 
 from . import http, websocket
@@ -135,8 +136,13 @@ class DataReplay:
             return self.prepare(recording) + self.play(Run(self, recording))
         self.forget()
         run = Run(self, recording)
-        self.node.start()
-        return self.play(run)
+        # The command waits for a first set, which the script gives.
+        starting = threading.Thread(target=self.node.start)
+        starting.start()
+        try:
+            return self.play(run)
+        finally:
+            starting.join(30)
 
     def play(self, run):
         self.plane.scripted = True
