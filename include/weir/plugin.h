@@ -86,7 +86,7 @@ int weir_request_set_body(weir_request_t *request, weir_str_t body);
 /* Memory that lives as long as the request. NULL when short. */
 void *weir_request_alloc(weir_request_t *request, size_t bytes);
 int64_t weir_request_now_s(weir_request_t *request);
-const char *weir_request_id(weir_request_t *request); /* 32 hexadecimal digits */
+const char *weir_request_id(weir_request_t *request);     /* 32 hexadecimal digits */
 weir_str_t weir_request_node_id(weir_request_t *request); /* text of a UUID */
 /* JSON text in the request's memory; {NULL,0} when that is short, or `value` is NULL. */
 weir_str_t weir_request_print_json(weir_request_t *request, const weir_json_t *value);

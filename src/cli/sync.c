@@ -23,6 +23,43 @@ static void print_time(const char *label, int64_t ms)
     printf("%-16s %s\n", label, text);
 }
 
+enum { QUARANTINED_SHOWN = 100 };
+
+/* One line for each; what comes from outside must not forge one. */
+static int print_quarantined(void *context, const weir_quarantined_t *q)
+{
+    size_t *shown = context;
+    if (++*shown > QUARANTINED_SHOWN)
+        return WEIR_OK;
+    char line[1024];
+    snprintf(line, sizeof(line), "  %.*s %.*s%s%.*s %.*s: %.*s%s", WEIR_STR_ARG(q->type),
+             WEIR_STR_ARG(q->id), q->name.len > 0 ? " " : "", WEIR_STR_ARG(q->name),
+             WEIR_STR_ARG(q->field), WEIR_STR_ARG(q->reason),
+             q->serving ? " (an older one serves)" : "");
+    for (char *c = line; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
+    puts(line);
+    return WEIR_OK;
+}
+
+static int print_all_quarantined(const char *path, weir_error_t *err)
+{
+    weir_reader_t *reader = NULL;
+    size_t shown = 0;
+    int rc = weir_reader_open(path, &reader, err);
+    if (rc == WEIR_OK)
+        rc = weir_reader_enter(reader, err);
+    if (rc == WEIR_OK) {
+        rc = weir_reader_quarantined(reader, print_quarantined, &shown, err);
+        weir_reader_leave(reader);
+    }
+    weir_reader_close(reader);
+    if (shown > QUARANTINED_SHOWN)
+        printf("  ... and %zu more\n", shown - QUARANTINED_SHOWN);
+    return rc;
+}
+
 static int print_image(const char *prefix, weir_error_t *err)
 {
     char path[CLI_PATH_MAX];
@@ -47,7 +84,7 @@ static int print_image(const char *prefix, weir_error_t *err)
     printf("%-16s %" PRIu64 "\n", "quarantined", state.quarantined);
     printf("%-16s %" PRIu64 "\n", "commits", state.commits);
     print_time("last change", state.committed_ms);
-    return WEIR_OK;
+    return state.quarantined > 0 ? print_all_quarantined(path, err) : WEIR_OK;
 }
 
 static weir_json_t *read_report(const char *prefix)

@@ -143,6 +143,33 @@ static int set_record(weir_batch_t *batch, const entity_key_t *key, weir_str_t r
  * ---------------------------------------------------------------------------- */
 
 /* The links of a document that is not good, with those of the record that serves. */
+/* A plugin's guard is a record, too, but nothing that serves. */
+static bool is_guard(weir_batch_t *batch, const entity_key_t *key)
+{
+    MDB_val k = val_key(key);
+    MDB_val value;
+    plugin_view_t view;
+    return key->bytes[0] == WEIR_PLUGINS &&
+           mdb_get(batch->txn, batch->image->dbi[DB_RECORDS], &k, &value) == 0 &&
+           view_plugin(val_str(value), &view) && view.priority == GUARD_PRIORITY;
+}
+
+static int put_guard(weir_batch_t *batch, const entity_key_t *key, const weir_json_t *row,
+                     weir_error_t *err)
+{
+    WEIR_AUTO(buffer) weir_buffer_t record;
+    weir_buffer_init(&record, RECORD_BYTES_MAX);
+    if (!guard_record(row, batch->state.commits, &record))
+        return record.failed == WEIR_NO_MEMORY ? weir_error_memory(err) : WEIR_OK;
+    MDB_val k = val_key(key);
+    MDB_val value = val(record.data, record.len);
+    weir_uuid_t id = entity_key_id(key);
+    int code = mdb_put(batch->txn, batch->image->dbi[DB_RECORDS], &k, &value, 0);
+    if (code != 0)
+        return lmdb_error(code, err, "records");
+    return index_record(&batch->writer, WEIR_PLUGINS, &id, weir_buffer_str(&record), true, err);
+}
+
 static int keep_links(weir_batch_t *batch, const entity_key_t *key, const links_t *document,
                       bool *ret_serving, weir_error_t *err)
 {
@@ -151,7 +178,7 @@ static int keep_links(weir_batch_t *batch, const entity_key_t *key, const links_
     int rc = links_load(batch, key, &stored, err);
     if (rc != WEIR_OK)
         return rc;
-    bool serving = is_good(batch, key);
+    bool serving = is_good(batch, key) && !is_guard(batch, key);
     for (size_t i = 0; i < stored.count; i++) {
         if (!(stored.list[i].from & LINK_RECORD))
             continue;
@@ -179,6 +206,8 @@ static int refuse(weir_batch_t *batch, const entity_key_t *key, weir_str_t type,
 {
     bool serving = false;
     int rc = keep_links(batch, key, document, &serving, err);
+    if (rc == WEIR_OK && !serving && key->bytes[0] == WEIR_PLUGINS)
+        rc = put_guard(batch, key, row, err);
     return rc == WEIR_OK ? quarantine_put(batch, key, type, row, field, reason, serving, err) : rc;
 }
 

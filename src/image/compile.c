@@ -211,6 +211,47 @@ static int compile_plugin(const weir_image_options_t *options, const weir_json_t
     return out->failed;
 }
 
+static bool is_one_of(weir_str_t plugin, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (weir_str_is(plugin, names[i]))
+            return true;
+    return false;
+}
+
+/* Plugins that only look on: without them a request is as safe as with them. */
+static const char *const observers[] = { "datadog",       "file-log",   "http-log", "loggly",
+                                         "opentelemetry", "prometheus", "statsd",   "syslog",
+                                         "tcp-log",       "udp-log",    "zipkin" };
+/* Plugins whose purpose is to keep somebody out. */
+static const char *const keepers[] = { "acl",       "basic-auth",     "bot-detection",
+                                       "hmac-auth", "ip-restriction", "jwt",
+                                       "key-auth",  "ldap-auth",      "oauth2" };
+
+bool guard_record(const weir_json_t *row, uint64_t version, weir_buffer_t *out)
+{
+    static const char *const scopes[] = { "route", "service", "consumer" };
+    weir_str_t name = weir_json_get_string(row, "name", WEIR_STR(""));
+    if (!weir_json_get_boolean(row, "enabled", true) || name.len == 0 ||
+        is_one_of(name, observers, WEIR_COUNT(observers)))
+        return false;
+    bool bound = false;
+    put_u64(out, version);
+    put_u8(out, 1);
+    put_u32(out, (uint32_t)GUARD_PRIORITY);
+    for (size_t i = 0; i < WEIR_COUNT(scopes); i++) {
+        weir_uuid_t id = reference(row, scopes[i]);
+        if (weir_uuid_is_zero(&id) && !weir_json_is_null(weir_json_get(row, scopes[i])))
+            return false; /* bound to nobody knows what */
+        bound = bound || !weir_uuid_is_zero(&id);
+        put_uuid(out, &id);
+    }
+    put_str(out, name);
+    put_str(out, WEIR_STR(""));
+    /* A global one would stop everything: only if it is there to keep out. */
+    return out->failed == WEIR_OK && (bound || is_one_of(name, keepers, WEIR_COUNT(keepers)));
+}
+
 int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
                    const weir_json_t *entity, uint64_t version, weir_buffer_t *out,
                    weir_error_t *err)

@@ -227,6 +227,7 @@ typedef struct weir_planned {
     weir_uuid_t route, service, consumer; /* its scope; zero: not bound */
     weir_str_t record;
     uint64_t version;
+    bool refused; /* it is quarantined, and its requests must not pass without it */
 } weir_planned_t;
 
 enum { WEIR_PLAN_PLUGINS_MAX = 64 }; /* distinct plugins on one request */
@@ -241,6 +242,10 @@ typedef struct weir_plan {
 int weir_reader_plan(weir_reader_t *reader, const weir_uuid_t *route, const weir_uuid_t *service,
                      const weir_uuid_t *consumer, weir_plan_t *ret, weir_error_t *err);
 
+/* As weir_image_quarantined(), for tools. */
+int weir_reader_quarantined(weir_reader_t *reader,
+                            int (*each)(void *context, const weir_quarantined_t *entry),
+                            void *context, weir_error_t *err);
 /* The document of an entity, for tools and tests. */
 int weir_reader_document(weir_reader_t *reader, weir_entity_type_t type, const weir_uuid_t *id,
                          weir_str_t *ret, weir_error_t *err);

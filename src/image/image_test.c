@@ -407,6 +407,49 @@ static void a_disabled_plugin_leaves_the_place_to_the_next(void **state)
     weir_reader_leave(f->reader);
 }
 
+/* Whether the first plugin of a request of route R1 is one that refuses it. */
+static bool refuses(fixture_t *f)
+{
+    weir_plan_t plan;
+    weir_uuid_t route;
+    assert_int_equal(weir_uuid_parse(WEIR_STR(R1), &route), WEIR_OK);
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    fixture_ok(f, weir_reader_plan(f->reader, &route, NULL, NULL, &plan, &f->err));
+    weir_reader_leave(f->reader);
+    return plan.count > 0 && plan.plugins[0].refused;
+}
+
+#define BROKEN(name, more) \
+    "{\"id\":\"" P1 "\",\"name\":\"" name "\",\"config\":{\"odd\":1}" more "}"
+
+static void a_quarantined_plugin_does_not_let_pass_whom_it_may_keep_out(void **state)
+{
+    fixture_t *f = *state;
+    fixture_begin(f, true);
+    fixture_put(f, "routes", ROUTE(R1, "/a"));
+    fixture_put(f, "plugins", BROKEN("key-auth", "," REF("route", R1)));
+    fixture_commit(f);
+    assert_true(refuses(f));
+    fixture_put_alone(f, "plugins", BROKEN("no-such-plugin", "," REF("route", R1)));
+    assert_true(refuses(f));
+    fixture_put_alone(f, "plugins", BROKEN("http-log", "," REF("route", R1)));
+    assert_false(refuses(f)); /* only looks on */
+    fixture_put_alone(f, "plugins", BROKEN("no-such-plugin", ""));
+    assert_false(refuses(f)); /* global: would stop everything */
+    fixture_put_alone(f, "plugins", BROKEN("key-auth", ""));
+    assert_true(refuses(f)); /* global, but there to keep out */
+    fixture_put_alone(f, "plugins",
+                      "{\"id\":\"" P1 "\",\"name\":\"key-auth\"," REF("route", R1) "}");
+    assert_false(refuses(f)); /* healed */
+    fixture_put_alone(f, "plugins", BROKEN("key-auth", "," REF("route", R1)));
+    assert_false(refuses(f)); /* the good one serves on */
+    fixture_delete_alone(f, "plugins", "{\"id\":\"" P1 "\"}");
+    fixture_put_alone(f, "plugins", BROKEN("key-auth", "," REF("route", R1)));
+    assert_true(refuses(f));
+    fixture_delete_alone(f, "plugins", "{\"id\":\"" P1 "\"}");
+    assert_false(refuses(f));
+}
+
 /* -- certificates ------------------------------------------------------------------------ */
 
 static void put_record(fixture_t *f, weir_entity_type_t type, const char *id_text,
@@ -496,6 +539,7 @@ int main(void)
         TEST(expired_rows_are_not_found_and_then_removed),
         TEST(the_most_specific_plugin_runs),
         TEST(a_disabled_plugin_leaves_the_place_to_the_next),
+        TEST(a_quarantined_plugin_does_not_let_pass_whom_it_may_keep_out),
         TEST(server_names_choose_the_certificate_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

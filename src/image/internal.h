@@ -176,6 +176,12 @@ int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
                    const weir_json_t *entity, uint64_t version, weir_buffer_t *out,
                    weir_error_t *err);
 
+/* The record of a plugin that this data plane cannot accept, and that no older
+ * record stands in for: it may be there to keep somebody out, so the requests of its
+ * scope are refused (weir_planned_t.refused). False: requests may pass without it. */
+enum { GUARD_PRIORITY = INT32_MAX };
+bool guard_record(const weir_json_t *row, uint64_t version, weir_buffer_t *out);
+
 /* Views: false when the record is nonsense. */
 typedef struct route_view {
     weir_route_t route; /* but for the id */

@@ -63,27 +63,44 @@ bool view_quarantined(weir_str_t value, weir_quarantined_t *ret)
     return !in.bad;
 }
 
-int weir_image_quarantined(weir_image_t *image,
-                           int (*each)(void *context, const weir_quarantined_t *entry),
-                           void *context, weir_error_t *err)
+static int walk(MDB_txn *txn, MDB_dbi dbi,
+                int (*each)(void *context, const weir_quarantined_t *entry), void *context,
+                weir_error_t *err)
 {
-    MDB_txn *txn = NULL;
     MDB_cursor *cursor = NULL;
-    int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &txn);
+    int code = mdb_cursor_open(txn, dbi, &cursor);
     if (code != 0)
-        return lmdb_error(code, err, "begin");
-    code = mdb_cursor_open(txn, image->dbi[DB_QUARANTINE], &cursor);
+        return lmdb_error(code, err, "quarantine");
     MDB_val key;
     MDB_val value;
-    int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "quarantine");
+    int rc = WEIR_OK;
     while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
         weir_quarantined_t entry;
         rc = view_quarantined(val_str(value), &entry)
                  ? each(context, &entry)
                  : weir_error_set(err, WEIR_CORRUPT, NULL, "a quarantine entry is damaged");
     }
-    if (cursor != NULL)
-        mdb_cursor_close(cursor);
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+int weir_image_quarantined(weir_image_t *image,
+                           int (*each)(void *context, const weir_quarantined_t *entry),
+                           void *context, weir_error_t *err)
+{
+    MDB_txn *txn = NULL;
+    int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &txn);
+    if (code != 0)
+        return lmdb_error(code, err, "begin");
+    int rc = walk(txn, image->dbi[DB_QUARANTINE], each, context, err);
     mdb_txn_abort(txn);
     return rc;
+}
+
+int weir_reader_quarantined(weir_reader_t *reader,
+                            int (*each)(void *context, const weir_quarantined_t *entry),
+                            void *context, weir_error_t *err)
+{
+    weir_assert(reader->inside);
+    return walk(reader->txn, reader->dbi[DB_QUARANTINE], each, context, err);
 }

@@ -466,6 +466,7 @@ int weir_reader_plan(weir_reader_t *reader, const weir_uuid_t *route, const weir
         record_in_t in = { value.mv_data, value.mv_size, false };
         candidate_t one;
         while (next_planned(&in, &one.planned, &one.priority)) {
+            one.planned.refused = one.priority == GUARD_PRIORITY;
             one.planned.route = want & SCOPE_ROUTE ? *route : zero;
             one.planned.service = want & SCOPE_SERVICE ? *service : zero;
             one.planned.consumer = want & SCOPE_CONSUMER ? *consumer : zero;

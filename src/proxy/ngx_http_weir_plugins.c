@@ -37,6 +37,8 @@ ngx_int_t ngx_http_weir_run_plugins(ngx_http_weir_ctx_t *ctx)
         const weir_planned_t *planned = &ctx->plan[ctx->plan_at];
         const weir_plugin_t *plugin = weir_plugin(planned->plugin);
         weir_phase_result_t result = WEIR_PHASE_NEXT;
+        if (planned->refused)
+            result = WEIR_PHASE_ERROR; /* quarantined: nobody passes in its stead */
         if (plugin != NULL && plugin->access != NULL)
             result = plugin->access(ctx, planned->record);
         if (result == WEIR_PHASE_AGAIN && !ctx->body_read)
