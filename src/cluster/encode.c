@@ -240,6 +240,7 @@ static weir_answer_t *find(weir_encoder_t *encoder, bool full, uint64_t from, ui
 
 static void keep(weir_encoder_t *encoder, weir_answer_t *answer)
 {
+    weir_assert(answer != NULL);
     pthread_mutex_lock(&encoder->lock);
     /* An old full dump is as large as the configuration: it goes at once. */
     for (size_t i = 0; answer->full && i < KEPT; i++) {

@@ -119,9 +119,10 @@ static bool set_text(node_t *node, const char *name, weir_str_t text)
 
 static void seen(node_t *node, int64_t now_ms)
 {
+    int64_t seconds = now_ms / 1000;
     node->last_seen_ms = now_ms;
-    node->moved |= set(node, "last_seen", weir_json_new_number((double)(now_ms / 1000)));
-    set(node, "updated_at", weir_json_new_number((double)(now_ms / 1000)));
+    node->moved |= set(node, "last_seen", weir_json_new_number((double)seconds));
+    set(node, "updated_at", weir_json_new_number((double)seconds));
 }
 
 static weir_json_t *copy_or_null(const weir_json_t *value)

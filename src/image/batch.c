@@ -467,6 +467,8 @@ static int remove_unseen(weir_batch_t *batch, weir_error_t *err)
             weir_buffer_append(&gone, (weir_str_t){ (const char *)k.bytes, ID_BYTES });
     }
     mdb_cursor_close(cursor);
+    if (code != MDB_NOTFOUND)
+        return lmdb_error(code, err, "documents");
     int rc = gone.failed == WEIR_OK ? WEIR_OK : weir_error_memory(err);
     for (size_t at = 0; rc == WEIR_OK && at < gone.len; at += ID_BYTES) {
         entity_key_t k;

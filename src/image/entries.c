@@ -136,8 +136,9 @@ int rank_classes(writer_t *w, weir_error_t *err)
     int code = mdb_cursor_open(w->txn, w->dbi[DB_RANKS], &cursor);
     if (code != 0)
         return lmdb_error(code, err, "ranks");
-    for (uint8_t class = CLASS_EXACT; class < CLASSES; class ++) {
-        MDB_val key = val(&class, 1);
+    for (int class = CLASS_EXACT; class < CLASSES; class ++) {
+        uint8_t first = (uint8_t) class;
+        MDB_val key = val(&first, 1);
         MDB_val value;
         uint64_t inverted = UINT64_MAX;
         code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);

@@ -131,7 +131,7 @@ int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, wei
     if (rc == WEIR_OK)
         rc = open_environment(image, err);
     MDB_txn *txn = NULL;
-    state_t state;
+    state_t state = { 0 };
     if (rc == WEIR_OK) {
         int code = mdb_txn_begin(image->env, NULL, 0, &txn);
         rc = code == 0 ? open_databases(image->env, txn, MDB_CREATE, image->dbi, err)
@@ -207,8 +207,8 @@ int weir_image_clear_stale(weir_image_t *image, size_t *ret_count, weir_error_t 
 
 void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret)
 {
-    MDB_envinfo info;
-    MDB_stat stat;
+    MDB_envinfo info = { 0 };
+    MDB_stat stat = { 0 };
     *ret = (weir_image_state_t){ .version = state->version,
                                  .complete = state->complete != 0,
                                  .quarantined = state->quarantined,
@@ -226,7 +226,7 @@ int weir_image_state(weir_image_t *image, weir_image_state_t *ret, weir_error_t 
     int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &txn);
     if (code != 0)
         return lmdb_error(code, err, "begin");
-    state_t state;
+    state_t state = { 0 };
     int rc = load_state(image, txn, &state, err);
     if (rc == WEIR_OK)
         state_public(&state, image->env, ret);

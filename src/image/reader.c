@@ -61,7 +61,7 @@ static int open_transaction(weir_reader_t *reader, weir_error_t *err)
 
 int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
 {
-    struct stat file;
+    struct stat file = { 0 };
     int rc = data_file(path, &file, err);
     if (rc != WEIR_OK)
         return rc;
@@ -108,7 +108,7 @@ void weir_reader_close(weir_reader_t *reader)
 static void follow_replacement(weir_reader_t *reader)
 {
     struct timespec now;
-    struct stat file;
+    struct stat file = { 0 };
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     if (now.tv_sec - reader->looked_s < LOOK_AGAIN_S)
         return;
@@ -117,7 +117,7 @@ static void follow_replacement(weir_reader_t *reader)
         (file.st_dev == reader->device && file.st_ino == reader->inode))
         return;
     weir_reader_t *other = NULL;
-    if (weir_reader_open(reader->path, &other, NULL) != WEIR_OK)
+    if (weir_reader_open(reader->path, &other, NULL) != WEIR_OK || other == NULL)
         return;
     other->looked_s = now.tv_sec; /* and does not look for another one in turn */
     if (weir_reader_enter(other, NULL) == WEIR_OK) {

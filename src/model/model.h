@@ -103,7 +103,7 @@ typedef enum weir_write {
  * to free; pseudo fields that are not stored (certificates.snis) are left out.
  * `ttl` of a ttl entity is stored as the absolute expiry in unix seconds.
  * On WEIR_INVALID `problem` says what is wrong. */
-int weir_model_write(const weir_schema_t *schema, weir_write_t write, const weir_json_t *body,
+int weir_model_write(const weir_schema_t *schema, weir_write_t kind, const weir_json_t *body,
                      const weir_json_t *current, const weir_model_env_t *env, weir_json_t **ret,
                      weir_problem_t *problem);
 
