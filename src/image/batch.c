@@ -447,34 +447,39 @@ static int judge_pending(weir_batch_t *batch, weir_error_t *err)
     return rc;
 }
 
+typedef struct unseen {
+    weir_batch_t *batch;
+    weir_buffer_t gone; /* entity keys */
+} unseen_t;
+
+static int note_unseen(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    unseen_t *unseen = context;
+    entity_key_t k;
+    (void)value;
+    if (key.mv_size != ID_BYTES)
+        return WEIR_OK;
+    memcpy(k.bytes, key.mv_data, ID_BYTES);
+    if (seen_has(unseen->batch, &k) ||
+        weir_buffer_append(&unseen->gone, (weir_str_t){ (const char *)k.bytes, ID_BYTES }) ==
+            WEIR_OK)
+        return WEIR_OK;
+    return weir_error_memory(err);
+}
+
 /* Full batches: whatever was not put goes. */
 static int remove_unseen(weir_batch_t *batch, weir_error_t *err)
 {
-    WEIR_AUTO(buffer) weir_buffer_t gone;
-    weir_buffer_init(&gone, SIZE_MAX / 2);
-    MDB_cursor *cursor = NULL;
-    int code = mdb_cursor_open(batch->txn, batch->image->dbi[DB_DOCUMENTS], &cursor);
-    if (code != 0)
-        return lmdb_error(code, err, "documents");
-    MDB_val key;
-    MDB_val value;
-    while ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT_NODUP)) == 0) {
+    unseen_t unseen = { .batch = batch };
+    weir_buffer_init(&unseen.gone, SIZE_MAX / 2);
+    int rc = each_record(batch->txn, batch->image->dbi[DB_DOCUMENTS], "documents", note_unseen,
+                         &unseen, err);
+    for (size_t at = 0; rc == WEIR_OK && at < unseen.gone.len; at += ID_BYTES) {
         entity_key_t k;
-        if (key.mv_size != ID_BYTES)
-            continue;
-        memcpy(k.bytes, key.mv_data, ID_BYTES);
-        if (!seen_has(batch, &k))
-            weir_buffer_append(&gone, (weir_str_t){ (const char *)k.bytes, ID_BYTES });
-    }
-    mdb_cursor_close(cursor);
-    if (code != MDB_NOTFOUND)
-        return lmdb_error(code, err, "documents");
-    int rc = gone.failed == WEIR_OK ? WEIR_OK : weir_error_memory(err);
-    for (size_t at = 0; rc == WEIR_OK && at < gone.len; at += ID_BYTES) {
-        entity_key_t k;
-        memcpy(k.bytes, gone.data + at, ID_BYTES);
+        memcpy(k.bytes, unseen.gone.data + at, ID_BYTES);
         rc = remove_entity(batch, &k, err);
     }
+    weir_buffer_release(&unseen.gone);
     return rc;
 }
 

@@ -142,6 +142,8 @@ int rank_classes(writer_t *w, weir_error_t *err)
         MDB_val value;
         uint64_t inverted = UINT64_MAX;
         code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        if (code != 0 && code != MDB_NOTFOUND)
+            break;
         if (code == 0 && key.mv_size == RANK_BYTES && class_of(key) == class)
             for (size_t i = 1; i < RANK_BYTES; i++)
                 inverted = inverted << 8 | ((const uint8_t *)key.mv_data)[i];

@@ -34,6 +34,23 @@ int lmdb_error(int code, weir_error_t *err, const char *what)
                           mdb_strerror(code));
 }
 
+int each_record(MDB_txn *txn, MDB_dbi dbi, const char *what,
+                int (*each)(void *context, MDB_val key, MDB_val value, weir_error_t *err),
+                void *context, weir_error_t *err)
+{
+    MDB_cursor *cursor = NULL;
+    int code = mdb_cursor_open(txn, dbi, &cursor);
+    if (code != 0)
+        return lmdb_error(code, err, what);
+    MDB_val key;
+    MDB_val value;
+    int rc = WEIR_OK;
+    while (rc == WEIR_OK && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
+        rc = each(context, key, value, err);
+    mdb_cursor_close(cursor);
+    return code == 0 || code == MDB_NOTFOUND ? rc : lmdb_error(code, err, what);
+}
+
 int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATABASES],
                    weir_error_t *err)
 {

@@ -136,6 +136,12 @@ static inline weir_str_t val_str(MDB_val value)
 
 /* image.c */
 int lmdb_error(int code, weir_error_t *err, const char *what);
+/* Calls `each` with every record of a database, in the order of keys, until it returns
+ * other than WEIR_OK. `each` must not change this database. Only the end of the database
+ * is an end: any other code of LMDB is an error, `what` names the database in it. */
+int each_record(MDB_txn *txn, MDB_dbi dbi, const char *what,
+                int (*each)(void *context, MDB_val key, MDB_val value, weir_error_t *err),
+                void *context, weir_error_t *err);
 int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATABASES],
                    weir_error_t *err);
 

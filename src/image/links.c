@@ -109,7 +109,7 @@ int links_wake(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
         rc = pending_add(batch, &from, err);
     }
     mdb_cursor_close(cursor);
-    return rc;
+    return code == 0 || code == MDB_NOTFOUND ? rc : lmdb_error(code, err, "dependents");
 }
 
 int pending_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)

@@ -63,25 +63,27 @@ bool view_quarantined(weir_str_t value, weir_quarantined_t *ret)
     return !in.bad;
 }
 
+typedef struct entries {
+    int (*each)(void *context, const weir_quarantined_t *entry);
+    void *context;
+} entries_t;
+
+static int give_entry(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    entries_t *to = context;
+    weir_quarantined_t entry;
+    (void)key;
+    return view_quarantined(val_str(value), &entry)
+               ? to->each(to->context, &entry)
+               : weir_error_set(err, WEIR_CORRUPT, NULL, "a quarantine entry is damaged");
+}
+
 static int walk(MDB_txn *txn, MDB_dbi dbi,
                 int (*each)(void *context, const weir_quarantined_t *entry), void *context,
                 weir_error_t *err)
 {
-    MDB_cursor *cursor = NULL;
-    int code = mdb_cursor_open(txn, dbi, &cursor);
-    if (code != 0)
-        return lmdb_error(code, err, "quarantine");
-    MDB_val key;
-    MDB_val value;
-    int rc = WEIR_OK;
-    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-        weir_quarantined_t entry;
-        rc = view_quarantined(val_str(value), &entry)
-                 ? each(context, &entry)
-                 : weir_error_set(err, WEIR_CORRUPT, NULL, "a quarantine entry is damaged");
-    }
-    mdb_cursor_close(cursor);
-    return rc;
+    entries_t to = { each, context };
+    return each_record(txn, dbi, "quarantine", give_entry, &to, err);
 }
 
 int weir_image_quarantined(weir_image_t *image,

@@ -269,28 +269,31 @@ int weir_reader_document(weir_reader_t *reader, weir_entity_type_t type, const w
     return get(reader, DB_DOCUMENTS, type, id, ret, err);
 }
 
+typedef struct documents {
+    int (*each)(void *context, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t document);
+    void *context;
+} documents_t;
+
+static int give_document(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    documents_t *to = context;
+    entity_key_t k;
+    (void)err;
+    if (key.mv_size != ID_BYTES)
+        return WEIR_OK;
+    memcpy(k.bytes, key.mv_data, ID_BYTES);
+    weir_uuid_t id = entity_key_id(&k);
+    return to->each(to->context, (weir_entity_type_t)k.bytes[0], &id, val_str(value));
+}
+
 int weir_reader_documents(weir_reader_t *reader,
                           int (*each)(void *context, weir_entity_type_t type, const weir_uuid_t *id,
                                       weir_str_t document),
                           void *context, weir_error_t *err)
 {
-    MDB_cursor *cursor = NULL;
-    int code = mdb_cursor_open(reader->txn, reader->dbi[DB_DOCUMENTS], &cursor);
-    if (code != 0)
-        return lmdb_error(code, err, "documents");
-    MDB_val key;
-    MDB_val value;
-    int rc = WEIR_OK;
-    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-        entity_key_t k;
-        if (key.mv_size != ID_BYTES)
-            continue;
-        memcpy(k.bytes, key.mv_data, ID_BYTES);
-        weir_uuid_t id = entity_key_id(&k);
-        rc = each(context, (weir_entity_type_t)k.bytes[0], &id, val_str(value));
-    }
-    mdb_cursor_close(cursor);
-    return rc;
+    documents_t to = { each, context };
+    return each_record(reader->txn, reader->dbi[DB_DOCUMENTS], "documents", give_document, &to,
+                       err);
 }
 
 /* -- by name ------------------------------------------------------------------------------- */

@@ -38,38 +38,42 @@ static int drop_derived(weir_batch_t *batch, weir_error_t *err)
     return WEIR_OK;
 }
 
+typedef struct odd {
+    weir_batch_t *batch;
+    weir_json_t *list;
+} odd_t;
+
+static int take_odd_one(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    odd_t *odd = context;
+    weir_batch_t *batch = odd->batch;
+    weir_quarantined_t entry;
+    weir_json_t *row = NULL;
+    MDB_val text;
+    if (key.mv_size != ID_BYTES || *(const uint8_t *)key.mv_data != WEIR_ENTITY_NONE)
+        return WEIR_OK;
+    if (!view_quarantined(val_str(value), &entry) ||
+        mdb_get(batch->txn, batch->image->dbi[DB_DOCUMENTS], &key, &text) != 0 ||
+        weir_json_parse(val_str(text), &row, NULL) != WEIR_OK)
+        return WEIR_OK;
+    weir_json_t *one = weir_json_new_object();
+    int rc = weir_json_set(one, "row", row);
+    if (rc == WEIR_OK)
+        rc = weir_json_set(one, "type", weir_json_new_string(entry.type));
+    if (rc == WEIR_OK)
+        rc = weir_json_append(odd->list, one);
+    else
+        weir_json_free(one);
+    return rc == WEIR_OK ? rc : weir_error_memory(err);
+}
+
 /* Documents of types that were unknown, as [{"type":..., "row":...}]: only the
  * quarantine knows what they call themselves. */
 static int take_odd(weir_batch_t *batch, weir_json_t *ret, weir_error_t *err)
 {
-    MDB_cursor *cursor = NULL;
-    int code = mdb_cursor_open(batch->txn, batch->image->dbi[DB_QUARANTINE], &cursor);
-    if (code != 0)
-        return lmdb_error(code, err, "quarantine");
-    MDB_val key;
-    MDB_val value;
-    int rc = WEIR_OK;
-    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-        if (key.mv_size != ID_BYTES || *(const uint8_t *)key.mv_data != WEIR_ENTITY_NONE)
-            continue;
-        weir_quarantined_t entry;
-        weir_json_t *row = NULL;
-        MDB_val text;
-        if (!view_quarantined(val_str(value), &entry) ||
-            mdb_get(batch->txn, batch->image->dbi[DB_DOCUMENTS], &key, &text) != 0 ||
-            weir_json_parse(val_str(text), &row, NULL) != WEIR_OK)
-            continue;
-        weir_json_t *one = weir_json_new_object();
-        rc = weir_json_set(one, "row", row);
-        if (rc == WEIR_OK)
-            rc = weir_json_set(one, "type", weir_json_new_string(entry.type));
-        if (rc == WEIR_OK)
-            rc = weir_json_append(ret, one);
-        else
-            weir_json_free(one);
-    }
-    mdb_cursor_close(cursor);
-    return rc == WEIR_OK ? rc : weir_error_memory(err);
+    odd_t odd = { .batch = batch, .list = ret };
+    return each_record(batch->txn, batch->image->dbi[DB_QUARANTINE], "quarantine", take_odd_one,
+                       &odd, err);
 }
 
 static int put_odd_again(weir_batch_t *batch, const weir_json_t *odd, weir_error_t *err)
@@ -87,24 +91,20 @@ static int put_odd_again(weir_batch_t *batch, const weir_json_t *odd, weir_error
     return rc;
 }
 
+static int note_pending(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    entity_key_t k;
+    (void)value;
+    if (key.mv_size != ID_BYTES)
+        return WEIR_OK;
+    memcpy(k.bytes, key.mv_data, ID_BYTES);
+    return pending_add(context, &k, err);
+}
+
 static int all_pending(weir_batch_t *batch, weir_error_t *err)
 {
-    MDB_cursor *cursor = NULL;
-    int code = mdb_cursor_open(batch->txn, batch->image->dbi[DB_DOCUMENTS], &cursor);
-    if (code != 0)
-        return lmdb_error(code, err, "documents");
-    MDB_val key;
-    MDB_val value;
-    int rc = WEIR_OK;
-    while (rc == WEIR_OK && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-        entity_key_t k;
-        if (key.mv_size != ID_BYTES)
-            continue;
-        memcpy(k.bytes, key.mv_data, ID_BYTES);
-        rc = pending_add(batch, &k, err);
-    }
-    mdb_cursor_close(cursor);
-    return rc;
+    return each_record(batch->txn, batch->image->dbi[DB_DOCUMENTS], "documents", note_pending,
+                       batch, err);
 }
 
 int weir_image_recompile(weir_image_t *image, weir_error_t *err)
