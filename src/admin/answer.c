@@ -2,7 +2,6 @@
  * (admin-api 1, 6.1, 6.2). */
 #include "admin/internal.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,52 +175,4 @@ int answer_violation(call_t *call, const char *field, const char *format, ...)
     else
         weir_json_free(fields);
     return answer_refusal(call, rc, &problem);
-}
-
-/* -- keys in texts ------------------------------------------------------------------ */
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(weir_json_name(*(const weir_json_t *const *)a),
-                  weir_json_name(*(const weir_json_t *const *)b));
-}
-
-static bool is_identifier(const char *name)
-{
-    if (!isalpha((unsigned char)name[0]) && name[0] != '_')
-        return false;
-    for (; *name != '\0'; name++)
-        if (!isalnum((unsigned char)*name) && *name != '_')
-            return false;
-    return true;
-}
-
-/* As tables stand in the incumbent's texts: {k="v",k2=null}, keys sorted. */
-void print_key(weir_buffer_t *out, const weir_json_t *key)
-{
-    enum { KEY_PARTS_MAX = 16 };
-    if (weir_json_kind(key) == WEIR_JSON_STRING) {
-        weir_buffer_byte(out, '"');
-        weir_buffer_append(out, weir_json_string(key));
-        weir_buffer_byte(out, '"');
-        return;
-    }
-    if (weir_json_kind(key) != WEIR_JSON_OBJECT) {
-        weir_json_print(key, out);
-        return;
-    }
-    const weir_json_t *parts[KEY_PARTS_MAX];
-    size_t count = 0;
-    for (const weir_json_t *m = weir_json_first(key); m != NULL && count < KEY_PARTS_MAX;
-         m = weir_json_next(m))
-        parts[count++] = m;
-    qsort(parts, count, sizeof(*parts), by_name);
-    weir_buffer_byte(out, '{');
-    for (size_t i = 0; i < count; i++) {
-        const char *name = weir_json_name(parts[i]);
-        weir_buffer_printf(out, is_identifier(name) ? "%s%s=" : "%s[\"%s\"]=", i > 0 ? "," : "",
-                           name);
-        print_key(out, parts[i]);
-    }
-    weir_buffer_byte(out, '}');
 }

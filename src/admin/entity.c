@@ -260,7 +260,7 @@ static int answer_unique(call_t *call, const weir_store_op_t *op, const char *ke
         return answer_refusal(call, WEIR_NO_MEMORY, &problem);
     WEIR_AUTO(buffer) weir_buffer_t text;
     weir_buffer_init(&text, 64 * 1024);
-    print_key(&text, fields);
+    weir_problem_print_key(fields, &text);
     int rc = weir_problem_set(&problem, 5, "unique constraint violation", fields,
                               "UNIQUE violation detected on '%.*s'",
                               WEIR_STR_ARG(weir_buffer_str(&text)));

@@ -144,8 +144,6 @@ weir_buffer_t *answer_json(call_t *call, int status);
 int answer_value(call_t *call, int status, const weir_json_t *value);
 /* A code 2 on one field. */
 int answer_violation(call_t *call, const char *field, const char *format, ...) WEIR_PRINTF(3, 4);
-/* "{id="x"}" in the texts of errors. */
-void print_key(weir_buffer_t *out, const weir_json_t *key);
 
 /* -- entity.c: rows, keys, writes ------------------------------------------------------ */
 typedef struct located {

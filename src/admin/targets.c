@@ -95,7 +95,11 @@ static int parse_page(call_t *call, page_t *page, size_t *ret_skip)
     return rc == WEIR_OK ? skip_of(call, page, ret_skip) : rc;
 }
 
-static int list_targets(call_t *call, const located_t *upstream)
+/* One page of an upstream's targets, open behind the end of the list: the caller writes
+ * what follows and closes the object. `collection` is the path's last part. ANSWERED when
+ * a bad page was answered instead. */
+static int list_targets(call_t *call, const located_t *upstream, const char *collection,
+                        weir_buffer_t **ret)
 {
     page_t page = { .cap_size = true };
     size_t skip = 0;
@@ -115,7 +119,17 @@ static int list_targets(call_t *call, const located_t *upstream)
         weir_buffer_append(out, i > skip ? WEIR_STR(",") : WEIR_STR(""));
         weir_buffer_append(out, sorted[i].row->document);
     }
-    end_list(call, end, end < count, "targets");
+    end_list(call, end, end < count, collection);
+    *ret = out;
+    return WEIR_OK;
+}
+
+static int answer_targets(call_t *call, const located_t *upstream)
+{
+    weir_buffer_t *out = NULL;
+    int rc = list_targets(call, upstream, "targets", &out);
+    if (rc != WEIR_OK)
+        return rc;
     weir_buffer_byte(out, '}');
     return out->failed == WEIR_OK ? ANSWERED : weir_error_memory(call->err);
 }
@@ -137,7 +151,7 @@ int handle_targets(call_t *call)
         return repeat(call, WEIR_STR("POST"), attempt_create);
     WEIR_AUTO(located) located_t upstream = { 0 };
     int rc = parent_of(call, &upstream);
-    return rc == WEIR_OK ? list_targets(call, &upstream) : rc;
+    return rc == WEIR_OK ? answer_targets(call, &upstream) : rc;
 }
 
 int handle_targets_all(call_t *call)
@@ -244,25 +258,10 @@ int handle_health(call_t *call)
     const argument_t *whole = arguments_find(&call->query, "balancer_health");
     if (whole != NULL && weir_str_is(whole->value, "1"))
         return answer_balancer_health(call, &upstream);
-    page_t page = { .cap_size = true };
-    size_t skip = 0;
-    rc = parse_page(call, &page, &skip);
-    WEIR_AUTO(buffer) weir_buffer_t rows;
-    weir_buffer_init(&rows, SIZE_MAX);
-    if (rc == WEIR_OK)
-        rc = read_targets(call, &upstream.id, &rows);
+    weir_buffer_t *out = NULL;
+    rc = list_targets(call, &upstream, "health", &out);
     if (rc != WEIR_OK)
         return rc;
-    const aged_t *sorted = (const aged_t *)(const void *)rows.data;
-    size_t count = rows.len / sizeof(*sorted);
-    size_t end = skip + page.size < count ? skip + page.size : count;
-    weir_buffer_t *out = answer_json(call, 200);
-    weir_buffer_append(out, WEIR_STR("{\"data\":["));
-    for (size_t i = skip; i < end; i++) {
-        weir_buffer_append(out, i > skip ? WEIR_STR(",") : WEIR_STR(""));
-        weir_buffer_append(out, sorted[i].row->document);
-    }
-    end_list(call, end, end < count, "health");
     char node[WEIR_UUID_TEXT + 1];
     weir_uuid_format(&call->admin->options.node_id, node);
     weir_buffer_printf(out, ",\"node_id\":\"%s\"}", node);

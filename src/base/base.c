@@ -1,6 +1,7 @@
 /* base.c -- memory with injected failures, errors, assertions. */
 #include "base/base.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -131,6 +132,15 @@ int weir_error_within(weir_error_t *err, int code, const char *format, ...)
              (int)(sizeof(err->reason) - sizeof(where) - 2), reason);
     err->code = code;
     return code;
+}
+
+weir_str_t weir_str_trim(weir_str_t text)
+{
+    while (text.len > 0 && isspace((unsigned char)text.data[0]))
+        text = (weir_str_t){ text.data + 1, text.len - 1 };
+    while (text.len > 0 && isspace((unsigned char)text.data[text.len - 1]))
+        text.len--;
+    return text;
 }
 
 int weir_parse_int64(weir_str_t text, int64_t min, int64_t max, int64_t *ret)

@@ -56,6 +56,9 @@ int weir_error_within(weir_error_t *err, int code, const char *format, ...) WEIR
 /* "ok", "not found", ...; never NULL. */
 const char *weir_code_name(int code);
 
+/* Without the white space (isspace) at both ends; points into `text`. */
+weir_str_t weir_str_trim(weir_str_t text);
+
 /* Numbers from text. The whole text must be the number; base 10; WEIR_INVALID
  * otherwise (no message). *ret is written on success only. */
 int weir_parse_int64(weir_str_t text, int64_t min, int64_t max, int64_t *ret);

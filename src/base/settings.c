@@ -200,17 +200,6 @@ static weir_str_t without_comment(char *line, size_t len)
     return (weir_str_t){ line, to };
 }
 
-static weir_str_t trimmed(weir_str_t text)
-{
-    while (text.len > 0 && isspace((unsigned char)text.data[0])) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && isspace((unsigned char)text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
 static weir_str_t unquoted(weir_str_t text)
 {
     if (text.len >= 2 && (text.data[0] == '"' || text.data[0] == '\'') &&
@@ -223,7 +212,7 @@ static int apply_line(weir_settings_t *settings, char *line, size_t len, weir_er
 {
     if (memchr(line, '\0', len) != NULL)
         return weir_error_set(err, WEIR_INVALID, NULL, "a NUL byte in the settings file");
-    weir_str_t text = trimmed(without_comment(line, len));
+    weir_str_t text = weir_str_trim(without_comment(line, len));
     if (text.len == 0)
         return WEIR_OK;
     const char *sign = memchr(text.data, '=', text.len);
@@ -231,8 +220,8 @@ static int apply_line(weir_settings_t *settings, char *line, size_t len, weir_er
         return weir_error_set(err, WEIR_INVALID, NULL, "\"%.*s\" is not NAME = VALUE",
                               WEIR_STR_ARG(text));
     size_t before = (size_t)(sign - text.data);
-    weir_str_t name = trimmed((weir_str_t){ text.data, before });
-    weir_str_t value = trimmed((weir_str_t){ sign + 1, text.len - before - 1 });
+    weir_str_t name = weir_str_trim((weir_str_t){ text.data, before });
+    weir_str_t value = weir_str_trim((weir_str_t){ sign + 1, text.len - before - 1 });
     return set_value(settings, name, unquoted(value), err);
 }
 
@@ -290,7 +279,7 @@ static int apply_variable(weir_settings_t *settings, const char *variable, const
     bool known = weir_setting_index(name) < weir_setting_table_count || is_directive(name);
     if (!known && (unknown_allowed || is_ours_alone(name)))
         return WEIR_OK;
-    int rc = set_value(settings, name, trimmed(weir_str(sign + 1)), err);
+    int rc = set_value(settings, name, weir_str_trim(weir_str(sign + 1)), err);
     if (rc != WEIR_OK)
         return weir_error_within(err, rc, "%.*s", (int)(sign - variable), variable);
     return WEIR_OK;

@@ -13,17 +13,6 @@
 
 enum { LABEL_BYTES_MAX = 63, PATH_BYTES_MAX = 4096 };
 
-static weir_str_t trim(weir_str_t text)
-{
-    while (text.len > 0 && isspace((unsigned char)text.data[0])) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && isspace((unsigned char)text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
 /* Cuts the part before the next `separator` off *rest; false at the end. */
 static bool next_part(weir_str_t *rest, char separator, weir_str_t *ret)
 {
@@ -43,7 +32,7 @@ static bool next_part(weir_str_t *rest, char separator, weir_str_t *ret)
 
 static bool next_word(weir_str_t *rest, weir_str_t *ret)
 {
-    *rest = trim(*rest);
+    *rest = weir_str_trim(*rest);
     if (rest->len == 0)
         return false;
     size_t len = 0;
@@ -183,7 +172,7 @@ static int parse_list(weir_str_t text, const setting_definition_t *definition,
     weir_str_t rest = text;
     weir_str_t item;
     while (next_part(&rest, ',', &item)) {
-        item = trim(item);
+        item = weir_str_trim(item);
         if (item.len == 0)
             continue;
         if (definition->one_of != NULL) {
@@ -351,7 +340,7 @@ int weir_listen_parse(weir_str_t text, const char *name, weir_listen_t *ret, wei
 static int parse_listen(weir_str_t text, const setting_definition_t *definition,
                         setting_value_t *value, weir_error_t *err)
 {
-    if (weir_str_is(trim(text), "off"))
+    if (weir_str_is(weir_str_trim(text), "off"))
         return WEIR_OK;
     weir_str_t rest = text;
     weir_str_t item;
@@ -411,7 +400,7 @@ static int normal_pems(weir_str_t text, const char *name, weir_buffer_t *out, we
     weir_str_t item;
     int rc = WEIR_OK;
     while (rc == WEIR_OK && next_part(&rest, ',', &item)) {
-        item = trim(item);
+        item = weir_str_trim(item);
         if (item.len == 0)
             continue;
         if (out->len > 0)
@@ -495,7 +484,7 @@ int weir_setting_parse(weir_settings_t *settings, size_t index, weir_str_t text,
     setting_value_t value = { .given = true };
     WEIR_AUTO(buffer) weir_buffer_t normal;
     weir_buffer_init(&normal, SETTING_BYTES_MAX);
-    int rc = normalise(definition, trim(text), &normal, err);
+    int rc = normalise(definition, weir_str_trim(text), &normal, err);
     weir_str_t kept = weir_buffer_str(&normal);
     if (rc == WEIR_OK && weir_str_starts(kept, WEIR_STR("{vault://")))
         rc = weir_error_set(err, WEIR_UNSUPPORTED, definition->name,

@@ -3,7 +3,6 @@
 
 #include "base/json.h"
 
-#include <ctype.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <strings.h>
@@ -110,15 +109,6 @@ static bool accept_fits(const char *key, weir_str_t accept)
     return weir_str_is(accept, (const char *)base64);
 }
 
-static weir_str_t trim(weir_str_t text)
-{
-    while (text.len > 0 && isspace((unsigned char)text.data[0]))
-        text = (weir_str_t){ text.data + 1, text.len - 1 };
-    while (text.len > 0 && isspace((unsigned char)text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
 /* The value of a header in the head of an answer; data NULL: none. */
 static weir_str_t header(weir_str_t head, const char *name)
 {
@@ -128,7 +118,7 @@ static weir_str_t header(weir_str_t head, const char *name)
         const char *end = memchr(line, '\n', head.len - at);
         size_t len = end != NULL ? (size_t)(end - line) : head.len - at;
         if (len > name_len && line[name_len] == ':' && strncasecmp(line, name, name_len) == 0)
-            return trim((weir_str_t){ line + name_len + 1, len - name_len - 1 });
+            return weir_str_trim((weir_str_t){ line + name_len + 1, len - name_len - 1 });
         at += len + 1;
     }
     return (weir_str_t){ NULL, 0 };

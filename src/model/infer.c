@@ -4,7 +4,6 @@
 
 #include "base/json.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -47,10 +46,7 @@ static int replace(weir_json_t *container, weir_json_t *value, weir_json_t *made
 static bool number_from(weir_str_t text, double *ret)
 {
     char copy[64];
-    while (text.len > 0 && isspace((unsigned char)text.data[0]))
-        text = (weir_str_t){ text.data + 1, text.len - 1 };
-    while (text.len > 0 && isspace((unsigned char)text.data[text.len - 1]))
-        text.len--;
+    text = weir_str_trim(text);
     if (text.len == 0 || text.len >= sizeof(copy))
         return false;
     memcpy(copy, text.data, text.len);

@@ -73,6 +73,9 @@ int weir_problem_set(weir_problem_t *problem, int code, const char *name, weir_j
                      const char *format, ...) WEIR_PRINTF(5, 6);
 /* Code 2 with the message composed from `fields` as admin-api 6.3 says. */
 int weir_problem_schema_violation(weir_problem_t *problem, weir_json_t *fields);
+/* A key as the incumbent's texts show one: {id="x",ws_id=null}, parts sorted by name
+ * (admin-api 6.3). Of an object's parts the first 16. */
+void weir_problem_print_key(const weir_json_t *key, weir_buffer_t *out);
 
 /* What a write needs to know of the world outside. */
 typedef struct weir_model_env {

@@ -195,3 +195,34 @@ int weir_problem_schema_violation(weir_problem_t *problem, weir_json_t *fields)
     weir_buffer_release(&items);
     return failed ? WEIR_NO_MEMORY : WEIR_INVALID;
 }
+
+/* -- keys in texts ---------------------------------------------------------- */
+
+void weir_problem_print_key(const weir_json_t *key, weir_buffer_t *out)
+{
+    enum { KEY_PARTS_MAX = 16 };
+    if (weir_json_kind(key) == WEIR_JSON_STRING) {
+        weir_buffer_byte(out, '"');
+        weir_buffer_append(out, weir_json_string(key));
+        weir_buffer_byte(out, '"');
+        return;
+    }
+    if (weir_json_kind(key) != WEIR_JSON_OBJECT) {
+        weir_json_print(key, out);
+        return;
+    }
+    const weir_json_t *parts[KEY_PARTS_MAX];
+    size_t count = 0;
+    for (const weir_json_t *m = weir_json_first(key); m != NULL && count < KEY_PARTS_MAX;
+         m = weir_json_next(m))
+        parts[count++] = m;
+    qsort(parts, count, sizeof(*parts), by_name);
+    weir_buffer_byte(out, '{');
+    for (size_t i = 0; i < count; i++) {
+        const char *name = weir_json_name(parts[i]);
+        weir_buffer_printf(out, is_identifier(name) ? "%s%s=" : "%s[\"%s\"]=", i > 0 ? "," : "",
+                           name);
+        weir_problem_print_key(parts[i], out);
+    }
+    weir_buffer_byte(out, '}');
+}
