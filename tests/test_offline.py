@@ -194,8 +194,8 @@ def test_our_control_plane_sends_increments_after_its_own_death(nodes):
     with wire.DataPlane(control.cluster_address, control.pair) as plane:
         plane.sync()
     control.admin.post("/routes", name="a", paths=["/a"], service={"id": service_id})
-    control.kill("nginx")
-    wait_until(lambda: control.pid("nginx"), 10, "nginx, started again")
+    killed = control.kill("nginx")
+    wait_until(lambda: control.pid("nginx") not in (None, *killed), 10, "nginx, started again")
     control.wait_listening()
     control.admin.post("/routes", name="b", paths=["/b"], service={"id": service_id})
     again = wire.DataPlane(control.cluster_address, control.pair)

@@ -138,6 +138,9 @@ const setting_definition_t weir_setting_table[] = {
       "Type of error bodies for clients that accept none in particular." },
     { "allow_debug_header", SETTING_BOOLEAN, "off", .meaning =
       "Whether a request with Kong-Debug: 1 is told its route and service." },
+    { "router_cache_size", SETTING_INTEGER, "65536", .min = 0, .max = 16777216, .meaning =
+      "Routes and request lines that a worker remembers, about 1 KiB a route and 150 bytes a "
+      "line; 0: none." },
     { "upstream_keepalive_pool_size", SETTING_INTEGER, "512", .min = 0, .max = 1000000, .meaning =
       "Idle connections to upstreams that a worker keeps; 0: none." },
     { "upstream_keepalive_max_requests", SETTING_INTEGER, "10000", .min = 0, .max = INT32_MAX,

@@ -41,6 +41,7 @@ static bool headers_hold(match_t *m, const router_entry_t *entry, const route_vi
 {
     record_in_t in = view->headers;
     unsigned index = 0;
+    m->by_headers |= view->header_count > 0;
     for (unsigned h = 0; h < view->header_count; h++) {
         weir_str_t name = get_str(&in);
         unsigned count = get_u16(&in);

@@ -115,6 +115,12 @@ void weir_reader_leave(weir_reader_t *reader);
 /* All of these between enter and leave. */
 int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error_t *err);
 
+/* A number that is another one whenever a route, a service or a plugin has changed:
+ * as long as it stays, weir_reader_match(), _service() and _plan() (without a consumer)
+ * answer what they did. Also outside of enter and leave, where it costs nothing but a
+ * look at LMDB's last transaction while nothing was committed. */
+int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err);
+
 /* What is matched against routes (routing 1.2). `path` is normalised already
  * (image/path.h). */
 typedef struct weir_match_request {
@@ -157,6 +163,9 @@ typedef struct weir_match {
     weir_route_t route;
     bool has_path;       /* a path took part in the match */
     size_t path_matched; /* bytes of the path that it covered: what strip_path strips */
+    /* Headers of the request were looked at, or could have been: method, host, path,
+     * listener, scheme and SNI alone do not make the answer. */
+    bool by_headers;
 } weir_match_t;
 
 /* The route that serves the request, in the incumbent's order (routing 1.4-1.8).

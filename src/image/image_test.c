@@ -521,6 +521,65 @@ static void server_names_choose_the_certificate_in_order(void **state)
     assert_int_equal(certificate_of(f, "q"), 5);
 }
 
+/* -- what workers may remember ---------------------------------------------------------- */
+
+static uint64_t routing_of(fixture_t *f)
+{
+    uint64_t routing = 0;
+    fixture_ok(f, weir_reader_routing(f->reader, &routing, &f->err));
+    return routing;
+}
+
+/* Puts one row, alone; whether what workers remember of routes is out of date by it. */
+static bool outdates(fixture_t *f, const char *type, const char *row)
+{
+    uint64_t before = routing_of(f);
+    fixture_put_alone(f, type, row);
+    return routing_of(f) != before;
+}
+
+static void only_routes_services_and_plugins_outdate_what_was_matched(void **state)
+{
+    fixture_t *f = *state;
+    assert_true(outdates(f, "services", SERVICE(S1)));
+    assert_true(outdates(f, "routes", ROUTE_OF(R1, "/a", S1)));
+    assert_true(outdates(f, "plugins", "{\"id\":\"" P1 "\",\"name\":\"key-auth\",\"config\":{}}"));
+    assert_false(outdates(f, "consumers", "{\"id\":\"" C1 "\",\"username\":\"u\"}"));
+    assert_false(outdates(f, "keyauth_credentials", KEY(K1, "secret", C1)));
+    assert_true(outdates(f, "services", "{\"id\":\"" S1 "\",\"host\":\"other.test\"}"));
+    uint64_t before = routing_of(f);
+    assert_int_equal(routing_of(f), before);
+    fixture_delete_alone(f, "plugins", "{\"id\":\"" P1 "\"}");
+    assert_int_not_equal(routing_of(f), before);
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    before = routing_of(f);
+    fixture_put_alone(f, "routes", ROUTE(R2, "/b"));
+    assert_int_equal(routing_of(f), before); /* what is seen inside stays */
+    weir_reader_leave(f->reader);
+    assert_int_not_equal(routing_of(f), before);
+}
+
+static void a_match_says_whether_headers_made_it(void **state)
+{
+    static const char *const rows[] = {
+        "{\"id\":\"" R1 "\",\"protocols\":[\"http\"],\"paths\":[\"/plain\"]}",
+        "{\"id\":\"" R2 "\",\"protocols\":[\"http\"],\"paths\":[\"/both\"]}",
+        "{\"id\":\"" R3 "\",\"protocols\":[\"http\"],\"paths\":[\"/both\"],"
+        "\"headers\":{\"x-version\":[\"2\"]}}",
+    };
+    fixture_t *f = *state;
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++)
+        fixture_put_alone(f, "routes", rows[i]);
+    static fixture_request_t request;
+    weir_match_t match;
+    fixture_request(&request, "GET", "x.test", "/plain");
+    assert_int_equal(fixture_match(f, &request, &match), WEIR_OK);
+    assert_false(match.by_headers);
+    fixture_request(&request, "GET", "x.test", "/both");
+    assert_int_equal(fixture_match(f, &request, &match), WEIR_OK);
+    assert_true(match.by_headers); /* R2, because no header said R3 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -541,6 +600,8 @@ int main(void)
         TEST(a_disabled_plugin_leaves_the_place_to_the_next),
         TEST(a_quarantined_plugin_does_not_let_pass_whom_it_may_keep_out),
         TEST(server_names_choose_the_certificate_in_order),
+        TEST(only_routes_services_and_plugins_outdate_what_was_matched),
+        TEST(a_match_says_whether_headers_made_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,7 +74,8 @@ typedef struct state {
     uint32_t complete;
     uint32_t documented_order; /* the priority layout that the router was built with */
     weir_uuid_t workspace;
-    uint64_t reserved[4];
+    uint64_t routing; /* `commits` when a route, service or plugin last changed */
+    uint64_t reserved[3];
 } state_t;
 
 struct weir_image {
@@ -97,6 +98,7 @@ struct weir_reader {
     MDB_cursor *router, *buckets;
     bool inside;
     state_t state;               /* as of enter */
+    size_t txn_id;               /* that it is of */
     struct regex_cache *regexes; /* regex.c */
 };
 

@@ -114,6 +114,7 @@ static void probe_snis(match_t *m, MDB_val router_key, size_t path_len)
 
 static void visit_buckets(match_t *m, MDB_val router_key, unsigned splits, size_t path_len)
 {
+    m->by_headers |= (splits & SPLIT_HEADER) != 0;
     if (splits & SPLIT_HEADER)
         probe_headers(m, router_key, path_len);
     if ((splits & SPLIT_SNI) && m->request->https)
@@ -264,7 +265,8 @@ int weir_reader_match(weir_reader_t *reader, const weir_match_request_t *request
     bool has_path = m.best.path != NO_PATH;
     *ret = (weir_match_t){ .route = view.route,
                            .has_path = has_path,
-                           .path_matched = has_path ? m.best_len : 0 };
+                           .path_matched = has_path ? m.best_len : 0,
+                           .by_headers = m.by_headers };
     ret->route.id = m.best.route;
     return WEIR_OK;
 }

@@ -170,6 +170,7 @@ int weir_reader_enter(weir_reader_t *reader, weir_error_t *err)
     follow_replacement(reader);
     int code = renew(reader);
     int rc = code == 0 ? read_state(reader, err) : lmdb_error(code, err, "renew");
+    reader->txn_id = rc == WEIR_OK ? mdb_txn_id(reader->txn) : 0;
     if (rc != WEIR_OK)
         weir_reader_leave(reader);
     return rc;
@@ -188,6 +189,24 @@ int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error
     (void)err;
     weir_assert(reader->inside);
     state_public(&reader->state, reader->env, ret);
+    return WEIR_OK;
+}
+
+int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err)
+{
+    MDB_envinfo info;
+    if (!reader->inside) {
+        follow_replacement(reader);
+        int code = mdb_env_info(reader->env, &info);
+        int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "info");
+        if (rc == WEIR_OK && info.me_last_txnid != reader->txn_id) {
+            rc = weir_reader_enter(reader, err);
+            weir_reader_leave(reader);
+        }
+        if (rc != WEIR_OK)
+            return rc;
+    }
+    *ret = reader->state.generation + reader->state.routing;
     return WEIR_OK;
 }
 

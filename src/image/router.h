@@ -103,6 +103,7 @@ typedef struct match {
     bool found;
     router_entry_t best;
     size_t best_len;
+    bool by_headers; /* weir_match_t */
     weir_error_t *err;
 } match_t;
 bool read_route(match_t *m, const weir_uuid_t *route, route_view_t *ret);

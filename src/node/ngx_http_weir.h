@@ -30,8 +30,6 @@ typedef struct ngx_http_weir_main_conf_s {
 
     /* The core module's own: see ngx_http_weir_reader(). */
     struct weir_reader *reader;
-    ino_t reader_inode;
-    time_t reader_checked;
     ngx_event_t expiry;
     ngx_thread_task_t *expiry_task;
 } ngx_http_weir_main_conf_t;
@@ -42,11 +40,12 @@ extern ngx_module_t ngx_http_weir_module;
 ngx_http_weir_main_conf_t *ngx_http_weir_main(ngx_cycle_t *cycle);
 
 /* This process' reader of PREFIX/image, or NULL while there is none. LMDB must be
- * opened only once a process, so all modules share it. Call it for every use, do
- * not keep it: an image that was set aside and made anew is noticed here. */
+ * opened only once a process, so all modules share it. It follows by itself when the
+ * image is set aside and made anew (weir_reader_open()). */
 struct weir_reader *ngx_http_weir_reader(ngx_http_weir_main_conf_t *conf, ngx_log_t *log);
 
-/* The thread pool "weir", where everything runs that may block. */
+/* The thread pool "weir", where everything runs that may block; NULL on a data plane,
+ * whose workers are of one thread. */
 ngx_thread_pool_t *ngx_http_weir_thread_pool(ngx_cycle_t *cycle);
 
 static ngx_inline weir_str_t ngx_http_weir_str(ngx_str_t text)

@@ -7,8 +7,6 @@
 #include "base/clock.h"
 #include "image/image.h"
 
-#include <sys/stat.h>
-
 enum { EXPIRED_ROWS_MAX = 1000, EXPIRY_INTERVAL_MS = 1000, RETRY_MS = 1000 };
 
 typedef struct ngx_http_weir_expiry_s {
@@ -133,43 +131,16 @@ static void ngx_http_weir_close_reader(void *data)
     conf->reader = NULL;
 }
 
-static ngx_int_t ngx_http_weir_image_inode(ngx_http_weir_main_conf_t *conf, char *folder,
-                                           size_t size, ino_t *ret)
-{
-    struct stat status;
-    char file[PATH_MAX];
-    const char *prefix = weir_setting_string(conf->settings, "prefix");
-    snprintf(folder, size, "%s/image", prefix);
-    snprintf(file, sizeof(file), "%s/image/data.mdb", prefix);
-    if (stat(file, &status) != 0) {
-        return NGX_DECLINED;
-    }
-    *ret = status.st_ino;
-    return NGX_OK;
-}
-
 struct weir_reader *ngx_http_weir_reader(ngx_http_weir_main_conf_t *conf, ngx_log_t *log)
 {
-    if (conf->reader != NULL && conf->reader_checked == ngx_time()) {
-        return conf->reader; /* looked at in this second already */
-    }
-    conf->reader_checked = ngx_time();
-
-    char folder[PATH_MAX];
-    ino_t inode = 0;
-    if (ngx_http_weir_image_inode(conf, folder, sizeof(folder), &inode) != NGX_OK) {
-        return conf->reader; /* between setting aside and making anew: the old one serves */
-    }
-    if (conf->reader != NULL && conf->reader_inode == inode) {
+    if (conf->reader != NULL) {
         return conf->reader;
     }
+    char folder[PATH_MAX];
     weir_error_t err = { 0 };
-    struct weir_reader *before = conf->reader;
+    snprintf(folder, sizeof(folder), "%s/image", weir_setting_string(conf->settings, "prefix"));
     int rc = weir_reader_open(folder, &conf->reader, &err);
-    if (rc == WEIR_OK) {
-        conf->reader_inode = inode;
-        weir_reader_close(before);
-    } else if (rc != WEIR_NOT_FOUND) {
+    if (rc != WEIR_OK && rc != WEIR_NOT_FOUND) {
         ngx_log_error(NGX_LOG_ERR, log, 0, "cannot open the image \"%s\": %s", folder, err.reason);
     }
     return conf->reader;

@@ -14,6 +14,7 @@ import http.server
 import json
 import os
 import pathlib
+import random
 import socket
 import socketserver
 import ssl
@@ -31,6 +32,8 @@ import replay_image
 BUILD = sys.argv[1]
 PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 24200
 PLAIN, SECURE, NAMES, SLOW = PORT + 10, PORT + 11, PORT + 12, PORT + 13
+COLD, SMALL = PORT + 20, PORT + 30
+BAD = ("[alert]", "exited on signal", "Sanitizer")  # in no log, ever
 
 
 def ident(number):
@@ -60,7 +63,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    do_POST = do_GET
+    do_POST = do_PURGE = do_GET
 
     def log_message(self, *_):
         pass
@@ -176,6 +179,20 @@ class World:
                                       1, os.environ.get("WEIR_PRELOAD"))
         self.node.start()
 
+    @contextlib.contextmanager
+    def other_node(self, name, port, **settings):
+        """One more node, as long as a test needs it."""
+        prefix = pathlib.Path(self.folder) / name
+        prefix.mkdir()
+        node = replay_image.Node(BUILD, str(prefix), port, settings, 1, os.environ.get("WEIR_PRELOAD"))
+        node.start()
+        try:
+            yield node
+        finally:
+            node.stop()
+            log = (prefix / "logs/error.log").read_text()
+            assert not any(m in log for m in BAD), log
+
     def load(self, services, routes=None, **others):
         """Service number n is served at /n."""
         rows = [{"id": ident(n), "name": f"s{n}", "retries": 0, **service} for n, service in enumerate(services, 1)]
@@ -233,6 +250,72 @@ def a_change_serves_from_the_next_request_on(world):
         assert world.echo("/1")["target"] == f"/v{number}"
 
 
+def of_chance(rng):
+    """Services, routes and plugins, such that most requests have several routes to choose from."""
+    services = [{"id": ident(n), "host": "127.0.0.1", "port": PLAIN, "path": f"/s{n}"} for n in range(4)]
+    routes = []
+    for n in range(12):
+        route = {"id": ident(100 + n), "service": ident(rng.randrange(4)), "strip_path": rng.random() < 0.5,
+                 "protocols": rng.choice([["http"], ["https"], ["http", "https"]])}
+        route["paths"] = rng.sample(["/", "/a", "/a/b", "/c", "~/[ac]/(?<x>b)"], rng.randrange(1, 4))
+        if rng.random() < 0.5:
+            route["hosts"] = rng.sample(["one.test", "two.test", "*.test", "one.*"], rng.randrange(1, 3))
+        if rng.random() < 0.4:
+            route["methods"] = rng.sample(["GET", "POST", "PURGE"], rng.randrange(1, 3))
+        if rng.random() < 0.3:
+            route["headers"] = {"x-version": [rng.choice("12")]}
+        if rng.random() < 0.3 and route["protocols"] == ["https"]:
+            route["snis"] = ["one.test"]
+        routes.append(route)
+    plugins = [{"id": ident(200 + n), "name": "request-termination", "route": ident(100 + rng.randrange(12)),
+                "config": {"status_code": 410 + n, "trigger": rng.choice(["x-version", "x-never"])}}
+               for n in range(3)]
+    return {"services": services, "routes": routes,
+            "plugins": list({p["route"]: p for p in plugins}.values())}
+
+
+def ask_of(port, request):
+    """(status, target that the upstream saw) of one request."""
+    tls, sni, method, path, host, version = request
+    client = socket.create_connection(("127.0.0.1", port + tls), timeout=10)
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = context.wrap_socket(client, server_hostname=sni)
+    with client:
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close"]
+        lines += [f"X-Version: {version}"] if version else []
+        client.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        reply = http.client.HTTPResponse(client, method=method)
+        reply.begin()
+        body = reply.read().decode("latin-1")
+    return reply.status, json.loads(body)["target"] if reply.status == 200 else None
+
+
+def what_is_remembered_is_what_a_fresh_look_finds(world):
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    requests = [(tls, rng.choice(["one.test", "two.test"]), method, path, host, version)
+                for tls in (0, 1) for method in ("GET", "POST", "PURGE")
+                for path in ("/", "/a", "/a/b", "/a//b", "/c?x=/a", "/%61/b")
+                for host in ("one.test", "two.test:80", "three.other") for version in (None, "1", "2")]
+    with world.other_node("cold", COLD, router_cache_size=0) as cold, \
+            world.other_node("small", SMALL, router_cache_size=6) as small:
+        answers = set()
+        for turn in range(4):
+            config = of_chance(rng)
+            for node in (world.node, cold, small):
+                code, said = node.load(config)
+                assert code == 0 and not said, (seed, said)
+            for request in rng.sample(requests, 40):
+                fresh = ask_of(COLD, request)
+                answers.add(fresh)
+                for port in (PORT, PORT, SMALL):
+                    got = ask_of(port, request)
+                    assert got == fresh, (f"seed {seed} turn {turn}", request, got, fresh)
+        assert len(answers) > 10, answers  # else nothing was told apart
+
+
 def upstreams_are_verified_by_each_service_alone(world):
     world.load([{"host": "up.test", "port": SECURE, "protocol": "https"},
                 {"host": "up.test", "port": SECURE, "protocol": "https", "tls_verify": True,
@@ -274,6 +357,24 @@ def a_client_certificate_is_shown_by_the_service_that_has_it(world):
 def connections_are_used_again(world):
     world.load([{"host": "127.0.0.1", "port": PLAIN}])
     assert len({world.echo("/1")["connection"] for _ in range(20)}) == 1
+
+
+def idle_connections_end(world):
+    with world.other_node("idle", COLD, upstream_keepalive_idle_timeout=1) as node:
+        node.load({"services": [{"id": ident(1), "host": "127.0.0.1", "port": PLAIN}],
+                   "routes": [{"id": ident(2), "paths": ["/"], "service": ident(1)}]})
+
+        def used():
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", COLD, timeout=10)) as client:
+                client.request("GET", "/")
+                return json.loads(client.getresponse().read())["connection"]
+        first = used()
+        time.sleep(0.6)
+        assert used() == first
+        time.sleep(0.6)
+        assert used() == first  # it was not idle for a second at any time
+        time.sleep(1.6)
+        assert used() != first
 
 
 def names_of_one_address_do_not_share_tls_connections(world):
@@ -346,7 +447,7 @@ def main():
         finally:
             world.node.stop()
         log = (world.node.prefix / "logs/error.log").read_text()
-        bad = [line for line in log.splitlines() if any(m in line for m in ("[alert]", "exited on signal", "Sanitizer"))]
+        bad = [line for line in log.splitlines() if any(m in line for m in BAD)]
         print("\n".join(bad))
     print(f"{len(tests) - failed} passed, {failed + len(bad)} failed")
     return 1 if failed or bad else 0

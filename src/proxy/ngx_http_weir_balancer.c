@@ -16,6 +16,7 @@ typedef struct idle_s {
     ngx_queue_t queue;  /* all idle ones by age, or the free list */
     ngx_queue_t bucket; /* those of one hash, newest first */
     ngx_connection_t *connection;
+    ngx_msec_t since; /* ngx_current_msec when it became idle */
     uint32_t hash;
     socklen_t socklen;
     union {
@@ -34,6 +35,7 @@ static struct {
     ngx_queue_t buckets[BUCKETS];
     ngx_uint_t requests_max; /* 0: no limit */
     ngx_msec_t timeout;      /* 0: for ever */
+    ngx_event_t expiry;      /* one timer for all: no request pays for a timer of its own */
 } pool;
 
 typedef struct peer_s {
@@ -43,6 +45,11 @@ typedef struct peer_s {
     ngx_str_t name;     /* of the connection that was taken from the pool */
     unsigned fresh : 1; /* a kept connection was dead: no more of these */
 } peer_t;
+
+/* nginx logs the descriptor of a timer's owner. */
+static ngx_connection_t expiry_owner = { .fd = (ngx_socket_t)-1 };
+
+static void expire(ngx_event_t *event);
 
 /* -- the pool ---------------------------------------------------------------------- */
 
@@ -63,6 +70,10 @@ ngx_int_t ngx_http_weir_balancer_init_process(ngx_cycle_t *cycle)
         (ngx_uint_t)weir_setting_integer(settings, "upstream_keepalive_max_requests");
     pool.timeout =
         (ngx_msec_t)weir_setting_integer(settings, "upstream_keepalive_idle_timeout") * 1000;
+    pool.expiry.handler = expire;
+    pool.expiry.log = cycle->log;
+    pool.expiry.data = &expiry_owner;
+    pool.expiry.cancelable = 1;
     if (count == 0)
         return NGX_OK;
     pool.items = ngx_pcalloc(cycle->pool, count * sizeof(*pool.items));
@@ -130,7 +141,7 @@ static void idle_read(ngx_event_t *event)
 {
     ngx_connection_t *c = event->data;
     char byte;
-    if (!c->close && !event->timedout) {
+    if (!c->close) {
         ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK);
         if (n == -1 && ngx_socket_errno == NGX_EAGAIN) {
             event->ready = 0;
@@ -140,6 +151,20 @@ static void idle_read(ngx_event_t *event)
     }
     take_out(c->data);
     close_connection(c);
+}
+
+/* The least recently used ones are last. */
+static void expire(ngx_event_t *event)
+{
+    while (!ngx_queue_empty(&pool.idle)) {
+        idle_t *oldest = ngx_queue_data(ngx_queue_last(&pool.idle), idle_t, queue);
+        ngx_msec_t age = ngx_current_msec - oldest->since;
+        if (age < pool.timeout) {
+            ngx_add_timer(event, pool.timeout - age);
+            return;
+        }
+        close_connection(take_out(oldest));
+    }
 }
 
 static ngx_connection_t *find_idle(const ngx_http_weir_ctx_t *ctx,
@@ -185,6 +210,9 @@ static bool keep(peer_t *peer, ngx_connection_t *c)
     ngx_queue_insert_head(&pool.idle, &idle->queue);
     ngx_queue_insert_head(&pool.buckets[peer->hash % BUCKETS], &idle->bucket);
     idle->connection = c;
+    idle->since = ngx_current_msec;
+    if (pool.timeout > 0 && !pool.expiry.timer_set)
+        ngx_add_timer(&pool.expiry, pool.timeout);
     idle->hash = peer->hash;
     idle->socklen = peer->address->socklen;
     ngx_memcpy(&idle->sockaddr, &peer->address->sockaddr, idle->socklen);
@@ -194,9 +222,7 @@ static bool keep(peer_t *peer, ngx_connection_t *c)
         idle->tls->references++;
 
     c->read->delayed = 0;
-    if (pool.timeout > 0)
-        ngx_add_timer(c->read, pool.timeout);
-    else if (c->read->timer_set)
+    if (c->read->timer_set)
         ngx_del_timer(c->read);
     if (c->write->timer_set)
         ngx_del_timer(c->write);
@@ -234,8 +260,6 @@ static ngx_int_t get_peer(ngx_peer_connection_t *pc, void *data)
     c->sent = 0;
     c->data = NULL;
     c->log = c->read->log = c->write->log = c->pool->log = pc->log;
-    if (c->read->timer_set)
-        ngx_del_timer(c->read);
     pc->connection = c;
     pc->cached = 1;
     return NGX_DONE;
@@ -268,7 +292,7 @@ static void save_session(ngx_peer_connection_t *pc, void *data)
 
 static bool needs_own_conf(const ngx_http_weir_ctx_t *ctx, const ngx_http_upstream_conf_t *conf)
 {
-    const ngx_http_weir_service_t *service = &ctx->service;
+    const ngx_http_weir_service_t *service = &ctx->routed->service;
     return ctx->tls != NULL || service->connect_timeout != conf->connect_timeout ||
            service->write_timeout != conf->send_timeout ||
            service->read_timeout != conf->read_timeout;
@@ -281,9 +305,9 @@ static ngx_int_t give_own_conf(ngx_http_weir_ctx_t *ctx)
     if (conf == NULL)
         return NGX_ERROR;
     *conf = *u->conf;
-    conf->connect_timeout = ctx->service.connect_timeout;
-    conf->send_timeout = ctx->service.write_timeout;
-    conf->read_timeout = ctx->service.read_timeout;
+    conf->connect_timeout = ctx->routed->service.connect_timeout;
+    conf->send_timeout = ctx->routed->service.write_timeout;
+    conf->read_timeout = ctx->routed->service.read_timeout;
     if (ctx->tls != NULL) {
         conf->ssl = &ctx->tls->ssl;
         conf->ssl_server_name = 1;
@@ -307,7 +331,8 @@ static ngx_int_t init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *
         return NGX_ERROR;
     if (ctx->swapped)
         ngx_http_weir_swap_out(ctx); /* the request has just been made */
-    if (ctx->service.protocol == WEIR_PROTOCOL_HTTPS && ngx_http_weir_tls_profile(ctx) != NGX_OK)
+    if (ctx->routed->service.protocol == WEIR_PROTOCOL_HTTPS &&
+        ngx_http_weir_tls_profile(ctx) != NGX_OK)
         return NGX_ERROR;
     peer_t *peer = ngx_pcalloc(r->pool, sizeof(*peer));
     if (peer == NULL || (needs_own_conf(ctx, u->conf) && give_own_conf(ctx) != NGX_OK))
@@ -318,7 +343,7 @@ static ngx_int_t init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *
     u->peer.data = peer;
     u->peer.get = get_peer;
     u->peer.free = free_peer;
-    u->peer.tries = ctx->service.retries + 1;
+    u->peer.tries = ctx->routed->service.retries + 1;
     u->peer.set_session = set_session;
     u->peer.save_session = save_session;
     ctx->proxied = 1;

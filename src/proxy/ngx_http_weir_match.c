@@ -1,9 +1,11 @@
 /* ngx_http_weir_match.c -- from a request to its route, service and plugins.
  *
- * The reader is entered and left within one call; what is kept is copied. */
+ * The reader is entered and left within one call; what is kept is copied. A line that
+ * was matched before is not looked up again while routing stays as it is (routed.c). */
 #include "proxy/ngx_http_weir_proxy.h"
 
 #include "image/path.h"
+#include "plugins/plugins.h"
 
 enum { HEADERS_MAX = 100 }; /* that routes see; all are proxied */
 
@@ -60,17 +62,11 @@ static weir_str_t raw_path(ngx_http_request_t *r)
     return target;
 }
 
-static bool make_input(ngx_http_weir_ctx_t *ctx, weir_match_request_t *input)
+/* But for the path. */
+static void make_input(ngx_http_request_t *r, weir_match_request_t *input)
 {
-    ngx_http_request_t *r = ctx->r;
-    weir_str_t path = raw_path(r);
-    ctx->path.data = ngx_pnalloc(r->pool, path.len + 1);
-    if (ctx->path.data == NULL)
-        return false;
-    ctx->path.len = weir_path_normalize(path, (char *)ctx->path.data);
     *input = (weir_match_request_t){
         .method = ngx_http_weir_str(r->method_name),
-        .path = ngx_http_weir_str(ctx->path),
         .listener_port = ngx_http_weir_port(r),
         .header = header_value,
         .context = r,
@@ -84,101 +80,53 @@ static bool make_input(ngx_http_weir_ctx_t *ctx, weir_match_request_t *input)
         input->sni =
             weir_str(SSL_get_servername(r->connection->ssl->connection, TLSEXT_NAMETYPE_host_name));
     }
-    return true;
 }
 
-/* -- what is kept ------------------------------------------------------------------------- */
+/* -- in the image ------------------------------------------------------------------------- */
 
-static bool copy_service(ngx_http_weir_ctx_t *ctx, const weir_service_t *service)
+int ngx_http_weir_copy_plan(weir_reader_t *reader, ngx_pool_t *pool, const weir_uuid_t *route,
+                            const weir_uuid_t *service, const weir_uuid_t *consumer,
+                            ngx_http_weir_step_t **ret, ngx_uint_t *ret_count, weir_error_t *err)
 {
-    ngx_pool_t *pool = ctx->r->pool;
-    ngx_http_weir_service_t *to = &ctx->service;
-    to->id = service->id;
-    to->protocol = service->protocol;
-    to->port = (in_port_t)service->port;
-    to->retries = (ngx_uint_t)service->retries;
-    to->connect_timeout = service->connect_timeout_ms;
-    to->write_timeout = service->write_timeout_ms;
-    to->read_timeout = service->read_timeout_ms;
-    to->tls_verify = service->tls_verify;
-    to->tls_verify_depth = service->tls_verify_depth;
-    to->client_certificate = service->client_certificate;
-    to->host = ngx_http_weir_copy(pool, service->host);
-    to->path = ngx_http_weir_copy(pool, service->path);
-    if (to->host.data == NULL || (service->path.data != NULL && to->path.data == NULL))
-        return false;
-    to->ca_certificate_count = service->ca_certificate_count;
-    if (service->ca_certificate_count > 0) {
-        size_t bytes = service->ca_certificate_count * sizeof(weir_uuid_t);
-        to->ca_certificates = ngx_pnalloc(pool, bytes);
-        if (to->ca_certificates == NULL)
-            return false;
-        ngx_memcpy(to->ca_certificates, service->ca_certificates, bytes);
+    weir_plan_t plan;
+    int rc = weir_reader_plan(reader, route, service, consumer, &plan, err);
+    if (rc != WEIR_OK)
+        return rc;
+    ngx_http_weir_step_t *steps = ngx_pcalloc(pool, (plan.count + 1) * sizeof(*steps));
+    if (steps == NULL)
+        return weir_error_memory(err);
+    for (size_t i = 0; i < plan.count; i++) {
+        const weir_planned_t *planned = &plan.plugins[i];
+        steps[i].plugin = weir_plugin(planned->plugin);
+        steps[i].name = ngx_http_weir_str(ngx_http_weir_copy(pool, planned->plugin));
+        steps[i].record = ngx_http_weir_str(ngx_http_weir_copy(pool, planned->record));
+        steps[i].refused = planned->refused;
+        if (steps[i].name.data == NULL ||
+            (planned->record.data != NULL && steps[i].record.data == NULL))
+            return weir_error_memory(err);
     }
-    return true;
+    *ret = steps;
+    *ret_count = plan.count;
+    return WEIR_OK;
 }
 
-static bool copy_plan(ngx_http_weir_ctx_t *ctx, const weir_plan_t *plan)
+/* The request's own copy of the path, normalised. */
+static bool make_path(ngx_http_weir_ctx_t *ctx, weir_str_t path)
 {
-    ngx_pool_t *pool = ctx->r->pool;
-    ctx->plan_count = plan->count;
-    if (plan->count == 0)
-        return true;
-    ctx->plan = ngx_palloc(pool, plan->count * sizeof(*ctx->plan));
-    for (size_t i = 0; ctx->plan != NULL && i < plan->count; i++) {
-        ctx->plan[i] = plan->plugins[i];
-        ngx_str_t name = ngx_http_weir_copy(pool, plan->plugins[i].plugin);
-        ngx_str_t record = ngx_http_weir_copy(pool, plan->plugins[i].record);
-        if (name.data == NULL || (plan->plugins[i].record.data != NULL && record.data == NULL))
-            return false;
-        ctx->plan[i].plugin = ngx_http_weir_str(name);
-        ctx->plan[i].record = ngx_http_weir_str(record);
-    }
-    return ctx->plan != NULL;
-}
-
-static void copy_route(ngx_http_weir_ctx_t *ctx, const weir_match_t *match)
-{
-    ctx->route = match->route.id;
-    ctx->protocols = match->route.protocols;
-    ctx->redirect_status = match->route.https_redirect_status_code;
-    ctx->strip_path = match->route.strip_path ? 1 : 0;
-    ctx->preserve_host = match->route.preserve_host ? 1 : 0;
-    ctx->request_buffering = match->route.request_buffering ? 1 : 0;
-    ctx->response_buffering = match->route.response_buffering ? 1 : 0;
-    ctx->path_matched = match->has_path ? match->path_matched : 0;
-}
-
-static bool copy_debug(ngx_http_weir_ctx_t *ctx, const weir_route_t *route,
-                       const weir_service_t *service)
-{
-    ngx_http_request_t *r = ctx->r;
-    weir_str_t value;
-    if (!ngx_http_weir_proxy_main(r)->debug ||
-        !ngx_http_weir_header(r, WEIR_STR("kong-debug"), 0, &value))
-        return true;
-    ctx->debug = ngx_pcalloc(r->pool, sizeof(*ctx->debug));
-    if (ctx->debug == NULL)
+    ctx->path.data = ngx_pnalloc(ctx->r->pool, path.len + 1);
+    if (ctx->path.data == NULL)
         return false;
-    weir_uuid_format(&route->id, ctx->debug->route_id);
-    if (route->name.len > 0)
-        ctx->debug->route_name = ngx_http_weir_copy(r->pool, route->name);
-    if (service == NULL)
-        return true;
-    weir_uuid_format(&service->id, ctx->debug->service_id);
-    if (service->name.len > 0)
-        ctx->debug->service_name = ngx_http_weir_copy(r->pool, service->name);
+    ctx->path.len = weir_path_normalize(path, (char *)ctx->path.data);
     return true;
 }
 
 /* Inside the reader. WEIR_NOT_FOUND: no route; WEIR_AGAIN: not ready. */
 static int look_up(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader,
-                   const weir_match_request_t *input, weir_error_t *err)
+                   const weir_match_request_t *input, const ngx_http_weir_line_t *line,
+                   weir_error_t *err)
 {
     weir_image_state_t state;
     weir_match_t match;
-    weir_plan_t plan;
-    weir_service_t service;
     int rc = weir_reader_state(reader, &state, err);
     if (rc == WEIR_OK && !state.complete)
         return WEIR_AGAIN;
@@ -186,23 +134,54 @@ static int look_up(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader,
         rc = weir_reader_match(reader, input, &match, err);
     if (rc != WEIR_OK)
         return rc;
-    copy_route(ctx, &match);
-    ctx->has_service = weir_uuid_is_zero(&match.route.service) ? 0 : 1;
-    if (ctx->has_service) {
-        rc = weir_reader_service(reader, &match.route.service, &service, err);
-        if (rc == WEIR_OK && !copy_service(ctx, &service))
-            rc = weir_error_memory(err);
+    rc = ngx_http_weir_route(ngx_http_weir_proxy_main(ctx->r), reader, &match.route, &ctx->routed,
+                             err);
+    if (rc != WEIR_OK)
+        return rc == WEIR_NOT_FOUND
+                   ? weir_error_set(err, WEIR_CORRUPT, NULL, "a route's service has no record")
+                   : rc;
+    ctx->path_matched = match.has_path ? match.path_matched : 0;
+    if (!match.by_headers)
+        ngx_http_weir_remember(line, ctx->routed, ctx->path_matched);
+    return WEIR_OK;
+}
+
+/* ctx->routed and what is known with it. As look_up(). */
+static int find_route(ngx_http_weir_ctx_t *ctx, weir_error_t *err)
+{
+    ngx_http_request_t *r = ctx->r;
+    weir_match_request_t input;
+    ngx_http_weir_line_t line;
+    uint64_t routing = 0;
+    weir_str_t path = raw_path(r);
+    weir_reader_t *reader =
+        ngx_http_weir_reader(ngx_http_weir_proxy_main(r)->node, r->connection->log);
+    if (reader == NULL)
+        return WEIR_AGAIN;
+    make_input(r, &input);
+    ngx_http_weir_line(&input, path, &line);
+    int rc = line.len > 0 ? weir_reader_routing(reader, &routing, err) : WEIR_OK;
+    if (rc != WEIR_OK)
+        return rc;
+    ctx->routed = ngx_http_weir_recall(&line, routing, &ctx->path_matched);
+    if (ctx->routed != NULL) {
+        ctx->path = ngx_http_weir_text(path);
+    } else {
+        if (!make_path(ctx, path))
+            return weir_error_memory(err);
+        input.path = ngx_http_weir_str(ctx->path);
+        if (!weir_str_equal(input.path, path))
+            line.len = 0; /* a path that is remembered is one that stays as it was sent */
+        rc = weir_reader_enter(reader, err);
+        if (rc == WEIR_OK)
+            rc = look_up(ctx, reader, &input, &line, err);
+        weir_reader_leave(reader);
     }
-    if (rc == WEIR_OK && !copy_debug(ctx, &match.route, ctx->has_service ? &service : NULL))
-        rc = weir_error_memory(err);
-    if (rc == WEIR_OK)
-        rc = weir_reader_plan(reader, &match.route.id,
-                              ctx->has_service ? &match.route.service : NULL, NULL, &plan, err);
-    if (rc == WEIR_OK && !copy_plan(ctx, &plan))
-        rc = weir_error_memory(err);
-    return rc == WEIR_NOT_FOUND
-               ? weir_error_set(err, WEIR_CORRUPT, NULL, "a route's service has no record")
-               : rc;
+    if (rc == WEIR_OK) {
+        ctx->plan = ctx->routed->plan;
+        ctx->plan_count = ctx->routed->plan_count;
+    }
+    return rc;
 }
 
 /* -- after the match (routing 5) -------------------------------------------------------------- */
@@ -228,7 +207,8 @@ static ngx_int_t need_upgrade(ngx_http_request_t *r, weir_str_t to, weir_str_t m
 static ngx_int_t redirect_to_https(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
-    if (ctx->redirect_status == 426)
+    int status = ctx->routed->route.https_redirect_status_code;
+    if (status == 426)
         return need_upgrade(r, WEIR_STR("TLS/1.2, HTTP/1.1"),
                             WEIR_STR("Please use HTTPS protocol"));
     ngx_http_core_srv_conf_t *server = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
@@ -247,7 +227,7 @@ static ngx_int_t redirect_to_https(ngx_http_weir_ctx_t *ctx)
                             location.data);
     if (ngx_http_weir_add_header(r, WEIR_STR("Location"), location) == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    return ngx_http_weir_answer_status(r, (ngx_uint_t)ctx->redirect_status);
+    return ngx_http_weir_answer_status(r, (ngx_uint_t)status);
 }
 
 static bool has_grpc_type(ngx_http_request_t *r)
@@ -274,7 +254,7 @@ static ngx_int_t refuse_plain_grpc(ngx_http_request_t *r)
 static ngx_int_t check_protocol(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
-    ngx_uint_t protocols = ctx->protocols;
+    ngx_uint_t protocols = ctx->routed->route.protocols;
     if ((protocols & WEIR_PROTOCOL_HTTPS) && !(protocols & WEIR_PROTOCOL_HTTP) &&
         !forwarded_https(r))
         return redirect_to_https(ctx);
@@ -292,20 +272,9 @@ static ngx_int_t check_protocol(ngx_http_weir_ctx_t *ctx)
 ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
-    weir_match_request_t input;
     weir_error_t err = { 0 };
-    weir_reader_t *reader =
-        ngx_http_weir_reader(ngx_http_weir_proxy_main(r)->node, r->connection->log);
-    if (!make_input(ctx, &input))
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    int rc = reader != NULL ? weir_reader_enter(reader, &err) : WEIR_AGAIN;
-    if (rc == WEIR_OK) {
-        rc = look_up(ctx, reader, &input, &err);
-        weir_reader_leave(reader);
-    }
-    switch (rc) {
+    switch (find_route(ctx, &err)) {
     case WEIR_OK:
-        ctx->matched = 1;
         return check_protocol(ctx);
     case WEIR_NOT_FOUND:
         return ngx_http_weir_fail(r, NGX_HTTP_NOT_FOUND,
@@ -324,17 +293,17 @@ ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx)
 ngx_int_t ngx_http_weir_plan(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
+    const ngx_http_weir_routed_t *routed = ctx->routed;
     weir_error_t err = { 0 };
-    weir_plan_t plan;
     weir_reader_t *reader =
         ngx_http_weir_reader(ngx_http_weir_proxy_main(r)->node, r->connection->log);
     int rc = reader != NULL ? weir_reader_enter(reader, &err) : WEIR_AGAIN;
     if (rc == WEIR_OK) {
-        rc = weir_reader_plan(reader, &ctx->route, ctx->has_service ? &ctx->service.id : NULL,
-                              weir_uuid_is_zero(&ctx->consumer) ? NULL : &ctx->consumer, &plan,
-                              &err);
-        if (rc == WEIR_OK && !copy_plan(ctx, &plan))
-            rc = weir_error_memory(&err);
+        rc = ngx_http_weir_copy_plan(reader, r->pool, routed != NULL ? &routed->route.id : NULL,
+                                     routed != NULL && routed->has_service ? &routed->service.id
+                                                                           : NULL,
+                                     weir_uuid_is_zero(&ctx->consumer) ? NULL : &ctx->consumer,
+                                     &ctx->plan, &ctx->plan_count, &err);
         weir_reader_leave(reader);
     }
     if (rc == WEIR_OK)

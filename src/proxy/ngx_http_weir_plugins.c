@@ -3,10 +3,9 @@
 
 #include "plugins/plugins.h"
 
-static int priority_of(weir_str_t name)
+static int priority_of(const ngx_http_weir_step_t *step)
 {
-    const weir_plugin_t *plugin = weir_plugin(name);
-    return plugin != NULL ? plugin->schema->priority : INT_MIN;
+    return step->plugin != NULL ? step->plugin->schema->priority : INT_MIN;
 }
 
 /* A consumer is known now: its plugins join, but nothing runs twice, and nothing
@@ -14,14 +13,14 @@ static int priority_of(weir_str_t name)
  * that is larger comes first (plugins 1.2). */
 static ngx_int_t replan(ngx_http_weir_ctx_t *ctx)
 {
-    weir_str_t name = ctx->plan[ctx->plan_at].plugin;
-    int done = priority_of(name);
+    weir_str_t name = ctx->plan[ctx->plan_at].name;
+    int done = priority_of(&ctx->plan[ctx->plan_at]);
     ctx->replan = 0;
     if (ngx_http_weir_plan(ctx) != NGX_OK)
         return NGX_ERROR;
     for (ctx->plan_at = 0; ctx->plan_at < ctx->plan_count; ctx->plan_at++) {
-        weir_str_t other = ctx->plan[ctx->plan_at].plugin;
-        int priority = priority_of(other);
+        weir_str_t other = ctx->plan[ctx->plan_at].name;
+        int priority = priority_of(&ctx->plan[ctx->plan_at]);
         size_t common = ngx_min(other.len, name.len);
         int order = memcmp(other.data, name.data, common);
         bool later = order < 0 || (order == 0 && other.len < name.len);
@@ -34,20 +33,19 @@ static ngx_int_t replan(ngx_http_weir_ctx_t *ctx)
 ngx_int_t ngx_http_weir_run_plugins(ngx_http_weir_ctx_t *ctx)
 {
     while (ctx->plan_at < ctx->plan_count) {
-        const weir_planned_t *planned = &ctx->plan[ctx->plan_at];
-        const weir_plugin_t *plugin = weir_plugin(planned->plugin);
+        const ngx_http_weir_step_t *step = &ctx->plan[ctx->plan_at];
         weir_phase_result_t result = WEIR_PHASE_NEXT;
-        if (planned->refused)
+        if (step->refused)
             result = WEIR_PHASE_ERROR; /* quarantined: nobody passes in its stead */
-        if (plugin != NULL && plugin->access != NULL)
-            result = plugin->access(ctx, planned->record);
+        if (step->plugin != NULL && step->plugin->access != NULL)
+            result = step->plugin->access(ctx, step->record);
         if (result == WEIR_PHASE_AGAIN && !ctx->body_read)
             return NGX_AGAIN; /* the same plugin once more, when the body is there */
         if (result == WEIR_PHASE_ANSWER)
             return NGX_OK;
         if (result != WEIR_PHASE_NEXT) {
             ngx_log_error(NGX_LOG_ERR, ctx->r->connection->log, 0, "weir: plugin %*s failed",
-                          planned->plugin.len, planned->plugin.data);
+                          step->name.len, step->name.data);
             return NGX_ERROR;
         }
         if (!ctx->replan)
@@ -77,7 +75,7 @@ static bool has_plan(ngx_http_weir_ctx_t *ctx)
 {
     if (!has_later_phases())
         return false;
-    return ctx->matched || ctx->plan != NULL || ngx_http_weir_plan(ctx) == NGX_OK;
+    return ctx->plan != NULL || ngx_http_weir_plan(ctx) == NGX_OK;
 }
 
 void ngx_http_weir_run_header_filters(ngx_http_weir_ctx_t *ctx)
@@ -85,7 +83,7 @@ void ngx_http_weir_run_header_filters(ngx_http_weir_ctx_t *ctx)
     if (!has_plan(ctx))
         return;
     for (ngx_uint_t i = 0; i < ctx->plan_count; i++) {
-        const weir_plugin_t *plugin = weir_plugin(ctx->plan[i].plugin);
+        const weir_plugin_t *plugin = ctx->plan[i].plugin;
         if (plugin != NULL && plugin->header_filter != NULL)
             plugin->header_filter(ctx, ctx->plan[i].record);
     }
@@ -96,7 +94,7 @@ void ngx_http_weir_run_logs(ngx_http_weir_ctx_t *ctx)
     if (!has_plan(ctx))
         return;
     for (ngx_uint_t i = 0; i < ctx->plan_count; i++) {
-        const weir_plugin_t *plugin = weir_plugin(ctx->plan[i].plugin);
+        const weir_plugin_t *plugin = ctx->plan[i].plugin;
         if (plugin != NULL && plugin->log != NULL)
             plugin->log(ctx, ctx->plan[i].record);
     }

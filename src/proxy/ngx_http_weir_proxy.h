@@ -83,11 +83,10 @@ typedef struct ngx_http_weir_address_s {
     ngx_str_t name;
 } ngx_http_weir_address_t;
 
-/* What the rest of the request needs of its service; strings in the pool. */
 typedef struct ngx_http_weir_service_s {
     weir_uuid_t id;
-    ngx_str_t host, path;
-    ngx_uint_t protocol; /* WEIR_PROTOCOL_ bit */
+    ngx_str_t name, host, path; /* path: data NULL if unset */
+    ngx_uint_t protocol;        /* WEIR_PROTOCOL_ bit */
     in_port_t port;
     ngx_uint_t retries;
     ngx_msec_t connect_timeout, write_timeout, read_timeout;
@@ -97,24 +96,35 @@ typedef struct ngx_http_weir_service_s {
     ngx_uint_t ca_certificate_count;
 } ngx_http_weir_service_t;
 
-typedef struct ngx_http_weir_tls_profile_s ngx_http_weir_tls_profile_t;
+/* A plugin that is to run. */
+typedef struct ngx_http_weir_step_s {
+    const weir_plugin_t *plugin; /* NULL: not in this build */
+    weir_str_t name, record;
+    bool refused; /* weir_planned_t */
+} ngx_http_weir_step_t;
 
-/* What a request with Kong-Debug is told (routing 1.9). */
-typedef struct ngx_http_weir_debug_s {
-    char route_id[WEIR_UUID_TEXT + 1], service_id[WEIR_UUID_TEXT + 1];
-    ngx_str_t route_name, service_name; /* data NULL: none */
-} ngx_http_weir_debug_t;
+/* A route as requests use it, with its service and the plan of a request without a
+ * consumer: copied from the image once, then only read, by any number of requests.
+ * Counted; all that it points to lies in its pool. */
+typedef struct ngx_http_weir_routed_s {
+    ngx_pool_t *pool;
+    ngx_uint_t references;
+    uint64_t routing; /* weir_reader_routing() that it is true for */
+    weir_route_t route;
+    bool has_service;
+    ngx_http_weir_service_t service;
+    ngx_str_t host;                   /* what the upstream is called in Host */
+    ngx_http_weir_address_t *address; /* NULL: name servers have to be asked */
+    ngx_http_weir_step_t *plan;
+    ngx_uint_t plan_count;
+} ngx_http_weir_routed_t;
+
+typedef struct ngx_http_weir_tls_profile_s ngx_http_weir_tls_profile_t;
 
 typedef struct weir_request { /* the ABI's opaque type */
     ngx_http_request_t *r;
     u_char request_id[REQUEST_ID_LEN + 1];
 
-    unsigned matched : 1;
-    unsigned has_service : 1;
-    unsigned strip_path : 1;
-    unsigned preserve_host : 1;
-    unsigned request_buffering : 1;
-    unsigned response_buffering : 1;
     unsigned upgrade : 1;       /* to WebSocket */
     unsigned answered : 1;      /* a plugin has given the answer */
     unsigned failed : 1;        /* ... as an error: answer_body is the message */
@@ -127,17 +137,12 @@ typedef struct weir_request { /* the ABI's opaque type */
     unsigned resolved : 1;      /* or answered */
     unsigned arguments_changed : 1;
 
-    weir_uuid_t route;
+    ngx_http_weir_routed_t *routed; /* NULL: no route has matched */
     weir_uuid_t consumer;
-    ngx_uint_t protocols;
-    int redirect_status;
-    size_t path_matched;
-    ngx_str_t path; /* normalised */
-    ngx_http_weir_service_t service;
+    size_t path_matched; /* weir_match_t */
+    ngx_str_t path;      /* normalised */
 
-    ngx_http_weir_debug_t *debug; /* NULL: not asked for */
-
-    weir_planned_t *plan; /* records in the pool */
+    ngx_http_weir_step_t *plan; /* the route's, or in the pool */
     ngx_uint_t plan_count, plan_at;
 
     ngx_array_t *overrides; /* of ngx_http_weir_override_t; NULL: none */
@@ -185,6 +190,12 @@ bool ngx_http_weir_header(ngx_http_request_t *r, weir_str_t name, size_t nth, we
 
 /* -- match, plugins ------------------------------------------------------------------ */
 
+/* Copies into `pool` the plan for what is known: any of the ids may be NULL. Inside of
+ * the reader; `ret` and `ret_count` are set on WEIR_OK. */
+int ngx_http_weir_copy_plan(weir_reader_t *reader, ngx_pool_t *pool, const weir_uuid_t *route,
+                            const weir_uuid_t *service, const weir_uuid_t *consumer,
+                            ngx_http_weir_step_t **ret, ngx_uint_t *ret_count, weir_error_t *err);
+
 /* NGX_DECLINED: matched; anything else was returned by an answer. */
 ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx);
 /* Copies the plan for what is known of the request now. */
@@ -195,6 +206,31 @@ ngx_int_t ngx_http_weir_run_plugins(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_run_header_filters(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_run_logs(ngx_http_weir_ctx_t *ctx);
 
+/* -- what this worker remembers of the image (routed.c) ----------------------------- */
+
+/* A request line, as far as it says which route serves it. */
+typedef struct ngx_http_weir_line_s {
+    u_char bytes[512];
+    size_t len; /* 0: not to be remembered */
+    uint32_t hash;
+} ngx_http_weir_line_t;
+
+/* `path` as sent, without the query. */
+void ngx_http_weir_line(const weir_match_request_t *request, weir_str_t path,
+                        ngx_http_weir_line_t *ret);
+/* The route that this line had, if nothing of routing has changed since `routing`; the
+ * caller's reference. NULL: look into the image. */
+ngx_http_weir_routed_t *ngx_http_weir_recall(const ngx_http_weir_line_t *line, uint64_t routing,
+                                             size_t *ret_path_matched);
+void ngx_http_weir_remember(const ngx_http_weir_line_t *line, ngx_http_weir_routed_t *routed,
+                            size_t path_matched);
+/* The route with all that belongs to it: remembered, or copied from the image. Inside of
+ * the reader. The caller's reference. WEIR_NOT_FOUND: its service has no record. */
+int ngx_http_weir_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
+                        const weir_route_t *route, ngx_http_weir_routed_t **ret, weir_error_t *err);
+void ngx_http_weir_route_release(ngx_http_weir_routed_t *routed); /* NULL is fine */
+ngx_int_t ngx_http_weir_routed_init_process(ngx_cycle_t *cycle);
+
 /* -- upstream --------------------------------------------------------------------------- */
 
 /* Makes what is sent upstream. */
@@ -203,6 +239,13 @@ ngx_int_t ngx_http_weir_prepare(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_swap_in(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_swap_out(ngx_http_weir_ctx_t *ctx);
 
+/* What `service` is called in the Host header (routing 6); data NULL: no memory. */
+ngx_str_t ngx_http_weir_service_host(ngx_pool_t *pool, const ngx_http_weir_service_t *service);
+/* The address of a service whose host is one, or stands in the hosts file. NGX_DECLINED:
+ * it is neither. */
+ngx_int_t ngx_http_weir_known_address(ngx_pool_t *pool, const weir_hosts_t *hosts,
+                                      const ngx_http_weir_service_t *service,
+                                      ngx_http_weir_address_t **ret);
 /* NGX_DECLINED: ctx->addresses are there; NGX_BUSY: the phases go on later; else what
  * an answer returned. */
 ngx_int_t ngx_http_weir_resolve(ngx_http_weir_ctx_t *ctx);
@@ -247,6 +290,24 @@ ngx_int_t ngx_http_weir_answer_of_plugin(ngx_http_weir_ctx_t *ctx);
 ngx_int_t ngx_http_weir_error_handler(ngx_http_request_t *r);
 bool ngx_http_weir_is_grpc(ngx_http_request_t *r); /* by Content-Type and HTTP/2 */
 ngx_table_elt_t *ngx_http_weir_add_header(ngx_http_request_t *r, weir_str_t name, ngx_str_t value);
+
+/* The number in decimal; data NULL: no memory. */
+static ngx_inline ngx_str_t ngx_http_weir_number(ngx_pool_t *pool, ngx_uint_t number)
+{
+    ngx_str_t text = ngx_null_string;
+    u_char digits[NGX_INT64_LEN];
+    u_char *at = digits + sizeof(digits);
+    do {
+        *--at = (u_char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    text.data = ngx_pnalloc(pool, NGX_INT64_LEN);
+    if (text.data == NULL)
+        return text;
+    text.len = (size_t)(digits + sizeof(digits) - at);
+    ngx_memcpy(text.data, at, text.len);
+    return text;
+}
 
 static ngx_inline ngx_str_t ngx_http_weir_text(weir_str_t text)
 {

@@ -234,6 +234,8 @@ static void release_ctx(void *data)
     if (ctx->tls != NULL)
         ngx_http_weir_tls_release(ctx->tls);
     ctx->tls = NULL;
+    ngx_http_weir_route_release(ctx->routed);
+    ctx->routed = NULL;
 }
 
 ngx_http_weir_ctx_t *ngx_http_weir_ctx(ngx_http_request_t *r)
@@ -389,7 +391,7 @@ static ngx_int_t rewrite_phase(ngx_http_request_t *r)
     ngx_http_weir_ctx_t *ctx = ngx_http_weir_ctx_make(r);
     if (ctx == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (ctx->matched)
+    if (ctx->routed != NULL)
         return NGX_DECLINED;
     ngx_int_t rc = ngx_http_weir_match(ctx);
     return rc == NGX_DECLINED ? rc : finish(r, rc);
@@ -397,12 +399,13 @@ static ngx_int_t rewrite_phase(ngx_http_request_t *r)
 
 static void choose_location(ngx_http_weir_ctx_t *ctx)
 {
-    bool request = ctx->request_buffering || ctx->body_read;
-    if (request && ctx->response_buffering)
+    const weir_route_t *route = &ctx->routed->route;
+    bool request = route->request_buffering || ctx->body_read;
+    if (request && route->response_buffering)
         return;
-    switch_location(ctx->r, ctx->response_buffering ? KIND_UNBUFFERED_REQUEST
-                            : request               ? KIND_UNBUFFERED_RESPONSE
-                                                    : KIND_UNBUFFERED);
+    switch_location(ctx->r, route->response_buffering ? KIND_UNBUFFERED_REQUEST
+                            : request                 ? KIND_UNBUFFERED_RESPONSE
+                                                      : KIND_UNBUFFERED);
 }
 
 static void body_ready(ngx_http_request_t *r)
@@ -434,10 +437,10 @@ static ngx_int_t run_plugins(ngx_http_weir_ctx_t *ctx)
         return rc;
     if (ctx->answered)
         return finish(r, ngx_http_weir_answer_of_plugin(ctx));
-    if (!ctx->has_service)
+    if (!ctx->routed->has_service)
         return finish(r, ngx_http_weir_fail(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                             WEIR_STR("no Service found with those values")));
-    if (ctx->service.protocol & (WEIR_PROTOCOL_GRPC | WEIR_PROTOCOL_GRPCS))
+    if (ctx->routed->service.protocol & (WEIR_PROTOCOL_GRPC | WEIR_PROTOCOL_GRPCS))
         return finish(r, ngx_http_weir_fail(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                             WEIR_STR("gRPC services are not supported yet")));
     return NGX_OK;
@@ -449,7 +452,7 @@ static ngx_int_t access_phase(ngx_http_request_t *r)
     if (kind == KIND_NONE || kind == KIND_ERROR || r != r->main)
         return NGX_DECLINED;
     ngx_http_weir_ctx_t *ctx = ngx_http_weir_ctx(r);
-    if (ctx == NULL || !ctx->matched)
+    if (ctx == NULL || ctx->routed == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ngx_int_t rc = NGX_OK;
     if (!ctx->prepared) {
@@ -553,5 +556,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
     random_state[0] |= 1; /* never all zero */
-    return ngx_http_weir_balancer_init_process(cycle);
+    return ngx_http_weir_routed_init_process(cycle) == NGX_OK
+               ? ngx_http_weir_balancer_init_process(cycle)
+               : NGX_ERROR;
 }

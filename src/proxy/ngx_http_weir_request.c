@@ -370,13 +370,14 @@ static weir_str_t document(weir_request_t *request, weir_entity_type_t type, con
 
 weir_str_t weir_request_route_json(weir_request_t *request)
 {
-    return document(request, WEIR_ROUTES, &request->route);
+    return document(request, WEIR_ROUTES, &request->routed->route.id);
 }
 
 weir_str_t weir_request_service_json(weir_request_t *request)
 {
-    return request->has_service ? document(request, WEIR_SERVICES, &request->service.id)
-                                : (weir_str_t){ NULL, 0 };
+    return request->routed->has_service
+               ? document(request, WEIR_SERVICES, &request->routed->service.id)
+               : (weir_str_t){ NULL, 0 };
 }
 
 /* -- answers -------------------------------------------------------------------------------------

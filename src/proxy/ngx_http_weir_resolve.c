@@ -27,26 +27,24 @@ static const weir_resolv_t *resolv(void)
     return &system_resolv;
 }
 
-static ngx_int_t keep_address(ngx_http_weir_ctx_t *ctx, const struct sockaddr *sockaddr,
-                              socklen_t socklen)
+static ngx_int_t set_address(ngx_pool_t *pool, const struct sockaddr *sockaddr, socklen_t socklen,
+                             in_port_t port, ngx_http_weir_address_t *ret)
 {
-    ngx_http_weir_address_t *address = &ctx->addresses[ctx->address_count];
-    if (socklen > sizeof(address->in6))
+    if (socklen > sizeof(ret->in6))
         return NGX_ERROR;
-    ngx_memcpy(&address->sockaddr, sockaddr, socklen);
-    address->socklen = socklen;
-    ngx_inet_set_port(&address->sockaddr, ctx->service.port);
-    address->name.data = ngx_pnalloc(ctx->r->pool, NGX_SOCKADDR_STRLEN);
-    if (address->name.data == NULL)
+    ngx_memcpy(&ret->sockaddr, sockaddr, socklen);
+    ret->socklen = socklen;
+    ngx_inet_set_port(&ret->sockaddr, port);
+    ret->name.data = ngx_pnalloc(pool, NGX_SOCKADDR_STRLEN);
+    if (ret->name.data == NULL)
         return NGX_ERROR;
-    address->name.len =
-        ngx_sock_ntop(&address->sockaddr, socklen, address->name.data, NGX_SOCKADDR_STRLEN, 1);
-    ctx->address_count++;
+    ret->name.len = ngx_sock_ntop(&ret->sockaddr, socklen, ret->name.data, NGX_SOCKADDR_STRLEN, 1);
     return NGX_OK;
 }
 
 /* NGX_DECLINED: not an address. */
-static ngx_int_t take_literal(ngx_http_weir_ctx_t *ctx, weir_str_t text)
+static ngx_int_t literal(ngx_pool_t *pool, weir_str_t text, in_port_t port,
+                         ngx_http_weir_address_t **ret)
 {
     union {
         struct sockaddr any;
@@ -70,12 +68,21 @@ static ngx_int_t take_literal(ngx_http_weir_ctx_t *ctx, weir_str_t text)
     } else {
         return NGX_DECLINED;
     }
-    ctx->addresses = ngx_palloc(ctx->r->pool, sizeof(*ctx->addresses));
-    if (ctx->addresses == NULL)
-        return NGX_ERROR;
-    return keep_address(ctx, &address.any,
-                        address.any.sa_family == AF_INET ? sizeof(address.in)
-                                                         : sizeof(address.in6));
+    *ret = ngx_palloc(pool, sizeof(**ret));
+    socklen_t socklen = address.any.sa_family == AF_INET ? sizeof(address.in) : sizeof(address.in6);
+    return *ret != NULL ? set_address(pool, &address.any, socklen, port, *ret) : NGX_ERROR;
+}
+
+ngx_int_t ngx_http_weir_known_address(ngx_pool_t *pool, const weir_hosts_t *hosts,
+                                      const ngx_http_weir_service_t *service,
+                                      ngx_http_weir_address_t **ret)
+{
+    weir_str_t host = ngx_http_weir_str(service->host);
+    ngx_int_t rc = literal(pool, host, service->port, ret);
+    if (rc != NGX_DECLINED)
+        return rc;
+    weir_str_t address = weir_hosts_find(hosts, host);
+    return address.data != NULL ? literal(pool, address, service->port, ret) : NGX_DECLINED;
 }
 
 /* -- name servers ------------------------------------------------------------------- */
@@ -92,11 +99,11 @@ static ngx_int_t fail_name(ngx_http_weir_ctx_t *ctx)
 static ngx_int_t fail_server(ngx_http_weir_ctx_t *ctx, const char *reason)
 {
     static const char format[] = "failed the initial dns/balancer resolve for '%V' with: %s";
-    size_t bytes = sizeof(format) + ctx->service.host.len + ngx_strlen(reason);
+    size_t bytes = sizeof(format) + ctx->routed->service.host.len + ngx_strlen(reason);
     u_char *text = ngx_pnalloc(ctx->r->pool, bytes);
     if (text == NULL)
         return NGX_ERROR;
-    u_char *end = ngx_sprintf(text, format, &ctx->service.host, reason);
+    u_char *end = ngx_sprintf(text, format, &ctx->routed->service.host, reason);
     weir_str_t message = { (const char *)text, (size_t)(end - text) };
     return ngx_http_weir_fail(ctx->r, NGX_HTTP_INTERNAL_SERVER_ERROR, message);
 }
@@ -126,8 +133,10 @@ static ngx_int_t take_answer(resolving_t *resolving)
     ctx->addresses = ngx_palloc(ctx->r->pool, count * sizeof(*ctx->addresses));
     for (ngx_uint_t i = 0; rc == NGX_OK && i < count; i++)
         rc = ctx->addresses != NULL
-                 ? keep_address(ctx, query->addrs[i].sockaddr, query->addrs[i].socklen)
+                 ? set_address(ctx->r->pool, query->addrs[i].sockaddr, query->addrs[i].socklen,
+                               ctx->routed->service.port, &ctx->addresses[i])
                  : NGX_ERROR;
+    ctx->address_count = count;
     ngx_resolve_name_done(query);
     resolving->query = NULL;
     if (rc != NGX_OK)
@@ -162,8 +171,8 @@ static ngx_int_t ask(resolving_t *resolving)
     ngx_http_core_loc_conf_t *core = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
     ngx_resolver_ctx_t temporary;
     size_t len =
-        weir_resolv_candidate(resolv(), ngx_http_weir_str(ctx->service.host), resolving->candidate,
-                              resolving->name, sizeof(resolving->name));
+        weir_resolv_candidate(resolv(), ngx_http_weir_str(ctx->routed->service.host),
+                              resolving->candidate, resolving->name, sizeof(resolving->name));
     if (len == 0)
         return fail_name(ctx);
     ngx_memzero(&temporary, sizeof(temporary));
@@ -200,18 +209,13 @@ void ngx_http_weir_resolve_cancel(ngx_http_weir_ctx_t *ctx)
 
 ngx_int_t ngx_http_weir_resolve(ngx_http_weir_ctx_t *ctx)
 {
-    weir_str_t host = ngx_http_weir_str(ctx->service.host);
     if (ctx->resolving != NULL)
         return NGX_BUSY; /* something else has woken the request */
-    ngx_int_t rc = take_literal(ctx, host);
-    if (rc == NGX_DECLINED) {
-        weir_str_t address = weir_hosts_find(ngx_http_weir_proxy_main(ctx->r)->hosts, host);
-        if (address.data != NULL)
-            rc = take_literal(ctx, address);
-    }
-    if (rc != NGX_DECLINED) {
-        ctx->resolved = rc == NGX_OK ? 1 : 0;
-        return rc == NGX_OK ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (ctx->routed->address != NULL) {
+        ctx->addresses = ctx->routed->address;
+        ctx->address_count = 1;
+        ctx->resolved = 1;
+        return NGX_DECLINED;
     }
     resolving_t *resolving = ngx_pcalloc(ctx->r->pool, sizeof(*resolving));
     if (resolving == NULL)

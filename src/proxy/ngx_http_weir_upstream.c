@@ -11,14 +11,6 @@
 #include "image/path.h"
 #include "proxy/rules.h"
 
-enum { OWN_HEADERS_MAX = 16 };
-
-/* Header lists are made of one part. */
-typedef struct header_list_s {
-    ngx_table_elt_t *headers;
-    ngx_uint_t count;
-} header_list_t;
-
 /* -- the request line -------------------------------------------------------------- */
 
 /* The query with its '?', or nothing. A '?' in the first byte is none. */
@@ -36,7 +28,7 @@ static weir_str_t raw_query(ngx_http_request_t *r)
 static ngx_int_t make_uri(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
-    weir_str_t base = ngx_http_weir_str(ctx->service.path);
+    weir_str_t base = ngx_http_weir_str(ctx->routed->service.path);
     weir_str_t path = ngx_http_weir_str(ctx->path);
     weir_str_t query = raw_query(r);
     if (base.data == NULL)
@@ -47,7 +39,7 @@ static ngx_int_t make_uri(ngx_http_weir_ctx_t *ctx)
     ctx->uri.data = ngx_pnalloc(r->pool, bytes + query.len);
     if (ctx->uri.data == NULL)
         return NGX_ERROR;
-    ctx->uri.len = weir_path_upstream(base, path, ctx->path_matched, ctx->strip_path,
+    ctx->uri.len = weir_path_upstream(base, path, ctx->path_matched, ctx->routed->route.strip_path,
                                       (char *)ctx->uri.data, bytes);
     if (query.len > 0)
         ngx_memcpy(ctx->uri.data + ctx->uri.len, query.data, query.len);
@@ -55,66 +47,93 @@ static ngx_int_t make_uri(ngx_http_weir_ctx_t *ctx)
     return ctx->uri.len > 0 ? NGX_OK : NGX_ERROR;
 }
 
-/* routing 6, "Host sent upstream" */
-static ngx_int_t make_host(ngx_http_weir_ctx_t *ctx)
+ngx_str_t ngx_http_weir_service_host(ngx_pool_t *pool, const ngx_http_weir_service_t *service)
 {
-    ngx_http_request_t *r = ctx->r;
-    const ngx_http_weir_service_t *service = &ctx->service;
-    if (ctx->preserve_host && r->headers_in.host != NULL) {
-        ctx->host = r->headers_in.host->value;
-        return NGX_OK;
-    }
+    ngx_str_t text = ngx_null_string;
     bool secure = service->protocol == WEIR_PROTOCOL_HTTPS;
     bool bracket =
         ngx_strlchr(service->host.data, service->host.data + service->host.len, ':') != NULL &&
         service->host.data[0] != '[';
-    ctx->host.data = ngx_pnalloc(r->pool, service->host.len + sizeof("[]:65535"));
-    if (ctx->host.data == NULL)
-        return NGX_ERROR;
-    u_char *end = ngx_sprintf(ctx->host.data, bracket ? "[%V]" : "%V", &service->host);
+    text.data = ngx_pnalloc(pool, service->host.len + sizeof("[]:65535"));
+    if (text.data == NULL)
+        return text;
+    u_char *end = ngx_sprintf(text.data, bracket ? "[%V]" : "%V", &service->host);
     if (service->port != (secure ? 443 : 80))
         end = ngx_sprintf(end, ":%ui", (ngx_uint_t)service->port);
-    ctx->host.len = (size_t)(end - ctx->host.data);
-    return NGX_OK;
+    text.len = (size_t)(end - text.data);
+    return text;
 }
 
 /* -- headers that pass ---------------------------------------------------------------- */
 
-static bool is_named(const ngx_table_elt_t *header, const char *name)
+/* What the client says in headers that the gateway sets itself, or that end here. */
+typedef enum said_e {
+    SAID_TE,
+    SAID_UPGRADE,
+    SAID_VIA,
+    SAID_FOR, /* X-Forwarded-... */
+    SAID_PROTO,
+    SAID_HOST,
+    SAID_PORT,
+    SAID_PATH,
+    SAID_PREFIX,
+    SAID_OTHER, /* nobody asks for it */
+    SAID_KINDS,
+    PASSES = SAID_KINDS
+} said_t;
+
+static said_t if_named(const ngx_table_elt_t *header, const char *name, said_t kind)
 {
-    return ngx_memcmp(header->lowcase_key, name, header->key.len) == 0;
+    return ngx_memcmp(header->lowcase_key, name, header->key.len) == 0 ? kind : PASSES;
 }
 
-/* Headers that the gateway sets itself, or that end here. */
-static bool is_ours(const ngx_table_elt_t *header, const ngx_http_weir_proxy_main_conf_t *main)
+static said_t forwarded_kind(const ngx_table_elt_t *header)
 {
+    static const struct {
+        const char *name;
+        said_t kind;
+    } known[] = {
+        { "x-forwarded-for", SAID_FOR },     { "x-forwarded-host", SAID_HOST },
+        { "x-forwarded-port", SAID_PORT },   { "x-forwarded-path", SAID_PATH },
+        { "x-forwarded-proto", SAID_PROTO }, { "x-forwarded-prefix", SAID_PREFIX },
+    };
+    for (size_t i = 0; i < WEIR_COUNT(known); i++)
+        if (weir_str_is((weir_str_t){ (const char *)header->lowcase_key, header->key.len },
+                        known[i].name))
+            return known[i].kind;
+    return PASSES;
+}
+
+static said_t kind_of(const ngx_table_elt_t *header, bool id_is_ours)
+{
+    said_t kind = PASSES;
     switch (header->key.len) {
     case 2:
-        return is_named(header, "te");
+        return if_named(header, "te", SAID_TE);
     case 3:
-        return is_named(header, "via");
+        return if_named(header, "via", SAID_VIA);
     case 4:
-        return is_named(header, "host");
+        return if_named(header, "host", SAID_OTHER);
     case 5:
-        return is_named(header, "proxy");
+        return if_named(header, "proxy", SAID_OTHER);
     case 7:
-        return is_named(header, "upgrade");
+        return if_named(header, "upgrade", SAID_UPGRADE);
     case 9:
-        return is_named(header, "x-real-ip");
+        return if_named(header, "x-real-ip", SAID_OTHER);
     case 10:
-        return is_named(header, "connection") || is_named(header, "keep-alive");
+        kind = if_named(header, "connection", SAID_OTHER);
+        return kind != PASSES ? kind : if_named(header, "keep-alive", SAID_OTHER);
     case 15:
-        return is_named(header, "x-forwarded-for");
-    case 16:
-        return is_named(header, "x-forwarded-host") || is_named(header, "x-forwarded-port") ||
-               is_named(header, "x-forwarded-path") || is_named(header, "proxy-connection");
-    case 17:
-        return is_named(header, "x-forwarded-proto") ||
-               (main->request_id_upstream && is_named(header, "x-kong-request-id"));
     case 18:
-        return is_named(header, "x-forwarded-prefix");
+        return forwarded_kind(header);
+    case 16:
+        kind = if_named(header, "proxy-connection", SAID_OTHER);
+        return kind != PASSES ? kind : forwarded_kind(header);
+    case 17:
+        kind = id_is_ours ? if_named(header, "x-kong-request-id", SAID_OTHER) : PASSES;
+        return kind != PASSES ? kind : forwarded_kind(header);
     }
-    return false;
+    return PASSES;
 }
 
 static bool is_overridden(const ngx_http_weir_ctx_t *ctx, const ngx_table_elt_t *header)
@@ -142,42 +161,79 @@ static weir_str_t listed_headers(ngx_http_request_t *r)
     return connection;
 }
 
-static void copy_client_headers(ngx_http_weir_ctx_t *ctx, header_list_t *list)
+/* To `out` what passes; to `said` the first line of each of the others. How many pass. */
+static ngx_uint_t sort_client_headers(ngx_http_weir_ctx_t *ctx, ngx_table_elt_t *out,
+                                      ngx_str_t said[SAID_KINDS])
 {
     ngx_http_request_t *r = ctx->r;
-    const ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
+    bool id_is_ours = ngx_http_weir_proxy_main(r)->request_id_upstream != 0;
     weir_str_t listed = listed_headers(r);
+    ngx_uint_t count = 0;
     ngx_list_part_t *part = &r->headers_in.headers.part;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++)
-            if (!is_ours(&headers[i], main) && !is_overridden(ctx, &headers[i]) &&
-                !(listed.len > 0 &&
-                  weir_connection_lists(listed, ngx_http_weir_str(headers[i].key))))
-                list->headers[list->count++] = headers[i];
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            said_t kind = kind_of(&headers[i], id_is_ours);
+            if (kind != PASSES) {
+                if (said[kind].data == NULL)
+                    said[kind] = headers[i].value;
+            } else if (!is_overridden(ctx, &headers[i]) &&
+                       !(listed.len > 0 &&
+                         weir_connection_lists(listed, ngx_http_weir_str(headers[i].key)))) {
+                out[count++] = headers[i];
+            }
+        }
     }
+    return count;
 }
 
 /* -- headers that are ours -------------------------------------------------------------- */
 
-static void add(header_list_t *list, weir_str_t name, ngx_str_t value)
+enum { LINES_MAX = 16 };
+
+typedef struct line_s {
+    weir_str_t name;
+    ngx_str_t value;
+} line_t;
+
+typedef struct lines_s {
+    line_t lines[LINES_MAX];
+    size_t count;
+    size_t bytes; /* of all, as they are sent */
+} lines_t;
+
+static void say(lines_t *own, weir_str_t name, ngx_str_t value)
 {
     if (value.len == 0)
         return;
-    ngx_table_elt_t *header = &list->headers[list->count++];
-    ngx_memzero(header, sizeof(*header));
-    header->key = ngx_http_weir_text(name);
-    /* Its capitals keep nginx from finding a name of its own here. */
-    header->lowcase_key = header->key.data;
-    header->value = value;
+    own->lines[own->count++] = (line_t){ name, value };
+    own->bytes += name.len + sizeof(": \r\n") - 1 + value.len;
 }
 
-/* The first line of a client's header; data NULL: none. */
-static ngx_str_t sent(ngx_http_request_t *r, weir_str_t name)
+/* All of the lines as one header: nginx writes its name, its value, and between and
+ * after them what belongs there. So it neither looks each of them up among the names
+ * that it leaves out, nor copies them one by one. */
+static ngx_int_t join(ngx_pool_t *pool, const lines_t *own, ngx_table_elt_t *ret)
 {
-    weir_str_t value;
-    ngx_str_t none = ngx_null_string;
-    return ngx_http_weir_header(r, name, 0, &value) ? ngx_http_weir_text(value) : none;
+    u_char *at = ngx_pnalloc(pool, own->bytes);
+    if (at == NULL)
+        return NGX_ERROR;
+    ngx_memzero(ret, sizeof(*ret));
+    ret->key = ngx_http_weir_text(own->lines[0].name);
+    /* Its capitals keep nginx from finding a name of its own here. */
+    ret->lowcase_key = ret->key.data;
+    ret->value.data = at;
+    for (size_t i = 0; i < own->count; i++) {
+        const line_t *line = &own->lines[i];
+        if (i > 0) {
+            *at++ = '\r', *at++ = '\n';
+            at = ngx_cpymem(at, line->name.data, line->name.len);
+            *at++ = ':', *at++ = ' ';
+        }
+        at = ngx_cpymem(at, line->value.data, line->value.len);
+    }
+    ret->value.len = (size_t)(at - ret->value.data);
+    return NGX_OK;
 }
 
 /* "BEFORE, VALUE" */
@@ -207,7 +263,7 @@ static ngx_str_t peer_address(ngx_http_request_t *r)
 static ngx_str_t matched_prefix(const ngx_http_weir_ctx_t *ctx)
 {
     ngx_str_t prefix = ngx_null_string;
-    if (ctx->strip_path && ctx->path_matched > 0 &&
+    if (ctx->routed->route.strip_path && ctx->path_matched > 0 &&
         !(ctx->path_matched == 1 && ctx->path.data[0] == '/')) {
         prefix = ctx->path;
         prefix.len = ctx->path_matched;
@@ -216,132 +272,138 @@ static ngx_str_t matched_prefix(const ngx_http_weir_ctx_t *ctx)
 }
 
 /* routing 7.1: what the client says counts only if it is trusted. */
-static ngx_int_t add_forwarded(ngx_http_weir_ctx_t *ctx, header_list_t *list)
+static ngx_int_t say_forwarded(ngx_http_weir_ctx_t *ctx, const ngx_str_t said[SAID_KINDS],
+                               lines_t *own)
 {
     static ngx_str_t schemes[] = { ngx_string("http"), ngx_string("https") };
     ngx_http_request_t *r = ctx->r;
     ngx_http_core_srv_conf_t *server = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
     bool trusted = ngx_http_weir_trusted(r);
     ngx_str_t client = r->connection->addr_text;
-    ngx_str_t chain = sent(r, WEIR_STR("x-forwarded-for"));
-    if (chain.data == NULL) {
-        chain = client;
-    } else {
-        chain = appended(r->pool, chain, peer_address(r));
+    ngx_str_t chain = client;
+    if (said[SAID_FOR].data != NULL) {
+        chain = appended(r->pool, said[SAID_FOR], peer_address(r));
         if (chain.data == NULL)
             return NGX_ERROR;
     }
-    ngx_str_t port;
-    port.data = ngx_pnalloc(r->pool, sizeof("65535"));
+    ngx_str_t port = ngx_http_weir_number(r->pool, ngx_http_weir_port(r));
     if (port.data == NULL)
         return NGX_ERROR;
-    port.len =
-        (size_t)(ngx_sprintf(port.data, "%ui", (ngx_uint_t)ngx_http_weir_port(r)) - port.data);
     ngx_str_t path = r->unparsed_uri;
     const u_char *mark = path.len > 1 ? memchr(path.data + 1, '?', path.len - 1) : NULL;
     if (mark != NULL)
         path.len = (size_t)(mark - path.data);
     struct {
         weir_str_t name;
+        said_t kind;
         ngx_str_t value;
     } headers[] = {
-        { WEIR_STR("X-Forwarded-Proto"), schemes[r->connection->ssl != NULL] },
-        { WEIR_STR("X-Forwarded-Host"),
+        { WEIR_STR("X-Forwarded-Proto"), SAID_PROTO, schemes[r->connection->ssl != NULL] },
+        { WEIR_STR("X-Forwarded-Host"), SAID_HOST,
           r->headers_in.server.len > 0 ? r->headers_in.server : server->server_name },
-        { WEIR_STR("X-Forwarded-Port"), port },
-        { WEIR_STR("X-Forwarded-Path"), path },
-        { WEIR_STR("X-Forwarded-Prefix"), matched_prefix(ctx) },
+        { WEIR_STR("X-Forwarded-Port"), SAID_PORT, port },
+        { WEIR_STR("X-Forwarded-Path"), SAID_PATH, path },
+        { WEIR_STR("X-Forwarded-Prefix"), SAID_PREFIX, matched_prefix(ctx) },
     };
-    add(list, WEIR_STR("X-Real-IP"), client);
-    add(list, WEIR_STR("X-Forwarded-For"), chain);
+    say(own, WEIR_STR("X-Real-IP"), client);
+    say(own, WEIR_STR("X-Forwarded-For"), chain);
     for (size_t i = 0; i < WEIR_COUNT(headers); i++) {
-        ngx_str_t own = trusted ? sent(r, headers[i].name) : (ngx_str_t)ngx_null_string;
-        add(list, headers[i].name, own.data != NULL ? own : headers[i].value);
+        const ngx_str_t *theirs = &said[headers[i].kind];
+        say(own, headers[i].name, trusted && theirs->data != NULL ? *theirs : headers[i].value);
     }
     return NGX_OK;
 }
 
-static ngx_int_t add_via(ngx_http_weir_ctx_t *ctx, header_list_t *list)
+static ngx_int_t say_via(ngx_http_request_t *r, ngx_str_t before, lines_t *own)
 {
-    ngx_http_request_t *r = ctx->r;
     ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
-    ngx_str_t own = main->via;
+    ngx_str_t via = main->via;
     if (r->http_version != NGX_HTTP_VERSION_11) {
-        own.data = ngx_pnalloc(r->pool, main->via.len);
-        if (own.data == NULL)
+        via.data = ngx_pnalloc(r->pool, main->via.len);
+        if (via.data == NULL)
             return NGX_ERROR;
-        own.len =
-            (size_t)(ngx_sprintf(own.data, "%s %V",
+        via.len =
+            (size_t)(ngx_sprintf(via.data, "%s %V",
                                  r->http_version == NGX_HTTP_VERSION_20 ? "2" : "1", &main->token) -
-                     own.data);
+                     via.data);
     }
-    ngx_str_t before = sent(r, WEIR_STR("via"));
     if (before.len > 0)
-        own = appended(r->pool, before, own);
-    if (own.data == NULL)
+        via = appended(r->pool, before, via);
+    if (via.data == NULL)
         return NGX_ERROR;
-    add(list, WEIR_STR("Via"), own);
+    say(own, WEIR_STR("Via"), via);
     return NGX_OK;
 }
 
-static void add_connection(ngx_http_weir_ctx_t *ctx, header_list_t *list)
+static void say_connection(const ngx_http_weir_ctx_t *ctx, ngx_str_t te, lines_t *own)
 {
     static ngx_str_t keep_alive = ngx_string("keep-alive");
     static ngx_str_t upgrading = ngx_string("keep-alive, Upgrade");
     static ngx_str_t websocket = ngx_string("websocket");
     static ngx_str_t trailers = ngx_string("trailers");
-    ngx_http_request_t *r = ctx->r;
-    ngx_str_t te = sent(r, WEIR_STR("te"));
-    add(list, WEIR_STR("Connection"), ctx->upgrade ? upgrading : keep_alive);
+    say(own, WEIR_STR("Connection"), ctx->upgrade ? upgrading : keep_alive);
     if (ctx->upgrade)
-        add(list, WEIR_STR("Upgrade"), websocket);
+        say(own, WEIR_STR("Upgrade"), websocket);
     if (te.len > 0 && weir_te_has_trailers(ngx_http_weir_str(te)))
-        add(list, WEIR_STR("TE"), trailers);
+        say(own, WEIR_STR("TE"), trailers);
 }
 
-static void add_overrides(const ngx_http_weir_ctx_t *ctx, header_list_t *list)
+static ngx_uint_t add_overrides(const ngx_http_weir_ctx_t *ctx, ngx_table_elt_t *out)
 {
     const ngx_http_weir_override_t *overrides =
         ctx->overrides != NULL ? ctx->overrides->elts : NULL;
-    for (ngx_uint_t i = 0; overrides != NULL && i < ctx->overrides->nelts; i++)
-        add(list, ngx_http_weir_str(overrides[i].name), overrides[i].value);
+    ngx_uint_t count = 0;
+    for (ngx_uint_t i = 0; overrides != NULL && i < ctx->overrides->nelts; i++) {
+        if (overrides[i].value.len == 0)
+            continue;
+        ngx_memzero(&out[count], sizeof(out[count]));
+        out[count].key = overrides[i].name;
+        out[count].lowcase_key = overrides[i].name.data; /* as in join() */
+        out[count++].value = overrides[i].value;
+    }
+    return count;
 }
 
 static ngx_int_t make_headers(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
-    ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
-    ngx_uint_t count = OWN_HEADERS_MAX;
+    ngx_str_t said[SAID_KINDS] = { 0 };
+    lines_t own = { .count = 0, .bytes = 0 };
+    ngx_uint_t count = 1 + (ctx->overrides != NULL ? ctx->overrides->nelts : 0);
     for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next)
         count += part->nelts;
-    if (ctx->overrides != NULL)
-        count += ctx->overrides->nelts;
-    header_list_t list = { ngx_palloc(r->pool, count * sizeof(ngx_table_elt_t)), 0 };
-    if (list.headers == NULL)
+    ngx_table_elt_t *headers = ngx_palloc(r->pool, count * sizeof(*headers));
+    if (headers == NULL)
         return NGX_ERROR;
 
-    ngx_str_t upgrade = sent(r, WEIR_STR("upgrade"));
-    ctx->upgrade = weir_str_equal_nocase(ngx_http_weir_str(upgrade), WEIR_STR("websocket")) ? 1 : 0;
-    add(&list, WEIR_STR("Host"), ctx->host);
-    copy_client_headers(ctx, &list);
-    add_connection(ctx, &list);
-    if (add_forwarded(ctx, &list) != NGX_OK || add_via(ctx, &list) != NGX_OK)
+    count = 1 + sort_client_headers(ctx, headers + 1, said); /* ours comes first */
+    ctx->upgrade =
+        weir_str_equal_nocase(ngx_http_weir_str(said[SAID_UPGRADE]), WEIR_STR("websocket")) ? 1 : 0;
+    say(&own, WEIR_STR("Host"), ctx->host);
+    say_connection(ctx, said[SAID_TE], &own);
+    if (say_forwarded(ctx, said, &own) != NGX_OK || say_via(r, said[SAID_VIA], &own) != NGX_OK)
         return NGX_ERROR;
-    if (main->request_id_upstream) {
+    if (ngx_http_weir_proxy_main(r)->request_id_upstream) {
         ngx_str_t id = { REQUEST_ID_LEN, ctx->request_id };
-        add(&list, WEIR_STR("X-Kong-Request-Id"), id);
+        say(&own, WEIR_STR("X-Kong-Request-Id"), id);
     }
-    add_overrides(ctx, &list);
+    if (join(r->pool, &own, &headers[0]) != NGX_OK)
+        return NGX_ERROR;
+    count += add_overrides(ctx, headers + count);
 
-    ctx->headers.part.elts = list.headers;
-    ctx->headers.part.nelts = list.count;
+    ctx->headers.part.elts = headers;
+    ctx->headers.part.nelts = count;
     ctx->headers.part.next = NULL;
     return NGX_OK;
 }
 
 ngx_int_t ngx_http_weir_prepare(ngx_http_weir_ctx_t *ctx)
 {
-    if (make_uri(ctx) != NGX_OK || make_host(ctx) != NGX_OK || make_headers(ctx) != NGX_OK)
+    /* routing 6, "Host sent upstream" */
+    ctx->host = ctx->routed->route.preserve_host && ctx->r->headers_in.host != NULL
+                    ? ctx->r->headers_in.host->value
+                    : ctx->routed->host;
+    if (make_uri(ctx) != NGX_OK || make_headers(ctx) != NGX_OK)
         return NGX_ERROR;
     ctx->prepared = 1;
     return NGX_OK;

@@ -122,7 +122,7 @@ typedef struct parts_s {
 static void read_parts(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader, parts_t *parts,
                        profile_key_t *key)
 {
-    const ngx_http_weir_service_t *service = &ctx->service;
+    const ngx_http_weir_service_t *service = &ctx->routed->service;
     ngx_log_t *log = ctx->r->connection->log;
     weir_error_t err = { 0 };
     if (!weir_uuid_is_zero(&service->client_certificate)) {
@@ -165,7 +165,7 @@ static ngx_int_t use_default_certificate(ngx_http_weir_ctx_t *ctx, SSL_CTX *ssl)
 static ngx_int_t fill(ngx_http_weir_ctx_t *ctx, ngx_http_weir_tls_profile_t *profile,
                       const parts_t *parts)
 {
-    const ngx_http_weir_service_t *service = &ctx->service;
+    const ngx_http_weir_service_t *service = &ctx->routed->service;
     ngx_log_t *log = ctx->r->connection->log;
     int depth = service->tls_verify_depth >= 0 ? service->tls_verify_depth : DEPTH_DEFAULT;
     SSL_CTX *ssl = profile->ssl.ctx;
@@ -191,7 +191,7 @@ static ngx_http_weir_tls_profile_t *make(ngx_http_weir_ctx_t *ctx, const parts_t
     profile->ssl.log = log;
     profile->hash = hash;
     profile->key_len = key->len;
-    profile->verify = ctx->service.tls_verify == 1;
+    profile->verify = ctx->routed->service.tls_verify == 1;
     ngx_memcpy(profile->key, key->bytes, key->len);
     if (ngx_ssl_create(&profile->ssl, NGX_SSL_TLSv1_2 | NGX_SSL_TLSv1_3, NULL) != NGX_OK) {
         ngx_free(profile);
@@ -206,7 +206,7 @@ static ngx_http_weir_tls_profile_t *make(ngx_http_weir_ctx_t *ctx, const parts_t
 
 ngx_int_t ngx_http_weir_tls_profile(ngx_http_weir_ctx_t *ctx)
 {
-    const ngx_http_weir_service_t *service = &ctx->service;
+    const ngx_http_weir_service_t *service = &ctx->routed->service;
     weir_reader_t *reader = NULL;
     weir_error_t err = { 0 };
     parts_t parts;
