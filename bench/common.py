@@ -22,11 +22,12 @@ from weir.node import ControlNode, DataNode, built  # noqa: E402
 DATA, RESULTS = HERE / "data", HERE / "results"
 TICKS = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 16
+ENTITIES = 90000
 
 
 def arguments(description, **extra):
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--entities", type=int, default=90000)
+    parser.add_argument("--entities", type=int, default=ENTITIES)
     parser.add_argument("--keep", action="store_true", help="leave the prefixes where they are")
     for name, (kind, default, text) in extra.items():
         parser.add_argument(f"--{name}", type=kind, default=default, help=text)
@@ -214,10 +215,12 @@ def percentile(values, share):
 
 
 class Report:
-    """Figures beside their goals; the raw values go to results/NAME.json."""
+    """Figures beside their goals; the raw values go to results/NAME.json, or NAME-SIZE.json for
+    another number of entities than the usual."""
 
-    def __init__(self, name):
-        self.name, self.lines, self.raw = name, [], {}
+    def __init__(self, name, options):
+        self.name = name if options.entities == ENTITIES else f"{name}-{options.entities}"
+        self.lines, self.raw = [], {}
 
     def figure(self, label, value, unit, goal=None, better="<="):
         """`goal`: what it should be at most (or, with better=">=", at least)."""

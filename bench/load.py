@@ -14,7 +14,7 @@ from weir.upstream import Upstream
 
 def main():
     options = arguments(__doc__)
-    report = Report("load")
+    report = Report("load", options)
     upstream = Upstream(ports.free())
     with Pair(options.keep) as pair:
         relay = Relay(ports.free(), pair.control.cluster_address)

@@ -3,6 +3,7 @@
 
 After `weir stop`, after kill -9 of everything, with the control plane away, and with an empty prefix."""
 
+import math
 import shutil
 import time
 
@@ -12,7 +13,8 @@ from weir.upstream import Upstream
 
 
 def first_answer(data, path, host):
-    """Seconds from the start command to the first 200, and what else was answered before."""
+    """Seconds from the start command to the first 200 (infinite: none came), how long the command took,
+    and what else was answered before."""
     others = set()
     start = time.monotonic()
     data.weir("start")
@@ -24,13 +26,13 @@ def first_answer(data, path, host):
             return time.monotonic() - start, returned, others
         others.add(status)
         if time.monotonic() - start > 120:
-            raise SystemExit(f"no 200 within 120 s, but {others}")
+            return math.inf, returned, others
         time.sleep(0.001)
 
 
 def main():
     options = arguments(__doc__, rounds=(int, 5, "of each"))
-    report = Report("restart")
+    report = Report("restart", options)
     upstream = Upstream(ports.free())
     with Pair(options.keep) as pair:
         entities = Set(options.entities, ("127.0.0.1", upstream.port))
@@ -62,9 +64,10 @@ def main():
 
         several("stopped", pair.data.stop, 0.15)
         several("killed", killed, 0.15)
-        several("empty, full set from the control plane", emptied, 10, rounds=2)
         pair.control.stop()
         several("stopped, control plane away", pair.data.stop, 0.15)
+        pair.control.start()
+        several("empty, full set from the control plane", emptied, 10, rounds=1)
         report.compared("start to first 200, incumbent", "2.3-3.8 s")
     report.finish()
 

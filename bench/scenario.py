@@ -115,7 +115,7 @@ def measure(options, report, total):
 
 def main():
     options = arguments(__doc__, cycles=(int, 200, "how often"), small=(int, 1000, "the small size"))
-    report = Report("scenario")
+    report = Report("scenario", options)
     few, few_costs = measure(options, report, options.small)
     many, many_costs = measure(options, report, options.entities)
     report.figure("made, p50: large / small", many / few, "x", 1.2)

@@ -461,6 +461,7 @@ static int open_client(agent_t *agent, weir_error_t *err)
         .labels = agent->labels,
         .payload_max = (size_t)weir_setting_integer(agent->settings, "cluster_max_payload"),
         .call_timeout_ms = 60000, /* a large full set may take its time */
+        .ping_ms = weir_setting_integer(agent->settings, "cluster_heartbeat_interval") * 1000,
         .context = agent,
         .send = on_send,
         .random = on_random,

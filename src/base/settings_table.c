@@ -82,7 +82,8 @@ const setting_definition_t weir_setting_table[] = {
     { "cluster_full_sync_threshold", SETTING_INTEGER, "0", .min = 0, .max = 1000000000, .meaning =
       "A data plane behind by more changes gets the whole set; 0: decided by size (ours alone)." },
     { "cluster_heartbeat_interval", SETTING_INTEGER, "30", .min = 1, .max = 3600, .meaning =
-      "Seconds between pings of a data plane (ours alone)." },
+      "Seconds of silence after which a data plane pings; after half as many more it "
+      "connects anew (ours alone)." },
 
     /* -- the image of a data plane -- */
     { "lmdb_map_size", SETTING_SIZE, "64g", .min = 1048576, .max = INT64_MAX, .meaning =

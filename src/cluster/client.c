@@ -14,6 +14,18 @@ enum {
     PING_AGAIN_MS = 5000,
 };
 
+static int64_t idle_max_ms(const weir_client_t *c)
+{
+    return c->options.ping_ms + c->options.ping_ms / 2;
+}
+
+/* When the next ping is due: a heartbeat after the last word, and then at intervals. */
+static int64_t ping_due_ms(const weir_client_t *c)
+{
+    return c->pinged_ms > c->heard_ms ? c->pinged_ms + PING_AGAIN_MS
+                                      : c->heard_ms + c->options.ping_ms;
+}
+
 int client_closed(weir_error_t *err, const char *why)
 {
     return weir_error_set(err, WEIR_CLOSED, NULL, "%s", why);
@@ -345,6 +357,8 @@ int weir_client_new(const weir_client_options_t *options, uint64_t version, weir
     c->options = *options;
     if (c->options.call_timeout_ms <= 0)
         c->options.call_timeout_ms = WEIR_CLIENT_STEP_MS;
+    if (c->options.ping_ms <= 0)
+        c->options.ping_ms = WEIR_CLIENT_PING_MS;
     snprintf(c->host, sizeof(c->host), "%s", options->host);
     snprintf(c->node_id, sizeof(c->node_id), "%.*s", WEIR_STR_ARG(options->node_id));
     snprintf(c->hostname, sizeof(c->hostname), "%s", options->hostname);
@@ -396,9 +410,9 @@ int weir_client_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err)
         return now_ms - c->started_ms >= WEIR_CLIENT_STEP_MS
                    ? client_closed(err, "no answer to the upgrade or the hello within 5 seconds")
                    : WEIR_OK;
-    if (now_ms - c->heard_ms >= WEIR_CLIENT_IDLE_MS)
-        return client_close(c, err, "nothing came for 45 seconds");
-    if (now_ms - c->heard_ms >= WEIR_CLIENT_PING_MS && now_ms - c->pinged_ms >= PING_AGAIN_MS) {
+    if (now_ms - c->heard_ms >= idle_max_ms(c))
+        return client_close(c, err, "nothing came for one and a half heartbeats");
+    if (now_ms >= ping_due_ms(c)) {
         c->pinged_ms = now_ms;
         int rc = send_frame(c, WEIR_FRAME_PING, (weir_str_t){ "", 0 }, err);
         if (rc != WEIR_OK)
@@ -417,10 +431,8 @@ int64_t weir_client_deadline(const weir_client_t *c)
     int64_t at = c->next_ask_ms;
     if (c->asking)
         at = c->asked_ms + patience;
-    int64_t ping = c->heard_ms + WEIR_CLIENT_PING_MS;
-    if (ping < c->pinged_ms + PING_AGAIN_MS)
-        ping = c->pinged_ms + PING_AGAIN_MS;
-    int64_t end = c->heard_ms + WEIR_CLIENT_IDLE_MS;
+    int64_t ping = ping_due_ms(c);
+    int64_t end = c->heard_ms + idle_max_ms(c);
     at = ping < at ? ping : at;
     return end < at ? end : at;
 }

@@ -12,8 +12,7 @@ typedef struct weir_client weir_client_t;
 enum {
     WEIR_CLIENT_STEP_MS = 5000,  /* upgrade, hello, each answer */
     WEIR_CLIENT_POLL_MS = 30000, /* get_delta at least so often */
-    WEIR_CLIENT_PING_MS = 30000,
-    WEIR_CLIENT_IDLE_MS = 45000,
+    WEIR_CLIENT_PING_MS = 30000, /* nothing came for so long: ping; half as long again: close */
 };
 
 /* An answer of get_delta to be applied in one piece. */
@@ -30,6 +29,7 @@ typedef struct weir_client_options {
     const char *const *labels; /* "key:value", NULL-ended; or NULL */
     size_t payload_max;
     int64_t call_timeout_ms; /* of get_delta: 0: WEIR_CLIENT_STEP_MS */
+    int64_t ping_ms;         /* cluster_heartbeat_interval; 0: WEIR_CLIENT_PING_MS */
     void *context;
     int (*send)(void *context, weir_str_t bytes);
     int (*random)(void *context, uint8_t *bytes, size_t count);

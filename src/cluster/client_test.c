@@ -51,6 +51,8 @@ static void on_event(void *context, const char *text)
     snprintf(t->events + len, sizeof(t->events) - len, "%s\n", text);
 }
 
+static int64_t ping_ms; /* of the next client; 0: as usual */
+
 static void open_talk(talk_t *t, const char *compat_version, uint64_t version)
 {
     *t = (talk_t){ .now_ms = 1000 };
@@ -63,6 +65,7 @@ static void open_talk(talk_t *t, const char *compat_version, uint64_t version)
         .compat_version = compat_version,
         .payload_max = FIXTURE_PAYLOAD_MAX,
         .call_timeout_ms = 60000,
+        .ping_ms = ping_ms,
         .context = t,
         .send = on_send,
         .random = on_random,
@@ -489,6 +492,31 @@ static void pings_are_answered_and_sent(void **state)
     close_talk(&t);
 }
 
+static void the_heartbeat_is_what_is_set(void **state)
+{
+    talk_t t;
+    (void)state;
+    ping_ms = 2000;
+    meet(&t, "3.9.1", 4, KONG);
+    ping_ms = 0;
+    say(&t, RESULT(0, "\"deltas\":[]"));
+    said(&t);
+    assert_true(weir_client_deadline(t.client) <= t.now_ms + 2000);
+    t.now_ms += 1999;
+    weir_client_tick(t.client, t.now_ms, NULL);
+    assert_string_equal(said(&t), "");
+    t.now_ms += 1;
+    weir_client_tick(t.client, t.now_ms, NULL);
+    assert_string_equal(said(&t), "ping\n");
+    give_frame(&t, WEIR_FRAME_PONG, "");
+    t.now_ms += 2000;
+    assert_int_equal(weir_client_tick(t.client, t.now_ms, NULL), WEIR_OK);
+    assert_string_equal(said(&t), "ping\n");
+    t.now_ms += 1000;
+    assert_int_equal(weir_client_tick(t.client, t.now_ms, NULL), WEIR_CLOSED);
+    close_talk(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +537,7 @@ int main(void)
         cmocka_unit_test(a_report_is_sent_once_as_long_as_nothing_else_is_known),
         cmocka_unit_test(violations_end_the_connection_with_a_close_frame),
         cmocka_unit_test(pings_are_answered_and_sent),
+        cmocka_unit_test(the_heartbeat_is_what_is_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

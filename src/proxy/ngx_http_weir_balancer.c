@@ -87,7 +87,7 @@ ngx_int_t ngx_http_weir_balancer_init_process(ngx_cycle_t *cycle)
 
 static uint32_t hash_of(const ngx_http_weir_ctx_t *ctx, const ngx_http_weir_address_t *address)
 {
-    uint32_t hash = ngx_murmur_hash2((u_char *)(uintptr_t)&address->sockaddr, address->socklen);
+    uint32_t hash = address->hash;
     if (ctx->tls != NULL)
         hash ^= ctx->tls->hash ^ ngx_murmur_hash2(ctx->host.data, ctx->host.len);
     return hash;

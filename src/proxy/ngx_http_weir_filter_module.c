@@ -27,49 +27,54 @@ static bool set_number(ngx_http_request_t *r, weir_str_t name, ngx_msec_t value)
     return text.data != NULL && set(r, name, text);
 }
 
-static ngx_table_elt_t *find(ngx_http_request_t *r, weir_str_t name)
+/* What an answer has already of the headers that we set; NULL: nothing. */
+typedef struct present_s {
+    ngx_table_elt_t *via, *request_id;
+} present_t;
+
+static bool is_named(const ngx_table_elt_t *header, weir_str_t name)
 {
-    ngx_list_part_t *part = &r->headers_out.headers.part;
-    for (; part != NULL; part = part->next) {
-        ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++)
-            if (headers[i].hash != 0 &&
-                weir_str_equal_nocase(ngx_http_weir_str(headers[i].key), name))
-                return &headers[i];
-    }
-    return NULL;
+    return header->key.len == name.len &&
+           weir_str_equal_nocase(ngx_http_weir_str(header->key), name);
 }
 
 /* -- what the upstream says to us alone --------------------------------------------- */
 
 static bool ends_here(ngx_http_weir_ctx_t *ctx, const ngx_table_elt_t *header, weir_str_t listed)
 {
-    weir_str_t name = ngx_http_weir_str(header->key);
     weir_str_t te;
-    if (listed.len > 0 && weir_connection_lists(listed, name))
+    if (listed.len > 0 && weir_connection_lists(listed, ngx_http_weir_str(header->key)))
         return true;
-    if (weir_str_equal_nocase(name, WEIR_STR("upgrade")))
+    if (is_named(header, WEIR_STR("upgrade")))
         return !(ctx->upgrade &&
                  weir_str_equal_nocase(ngx_http_weir_str(header->value), WEIR_STR("websocket")));
-    if (weir_str_equal_nocase(name, WEIR_STR("trailer")))
+    if (is_named(header, WEIR_STR("trailer")))
         return !(ngx_http_weir_header(ctx->r, WEIR_STR("te"), 0, &te) && weir_te_has_trailers(te));
     return false;
 }
 
-static void remove_hop_by_hop(ngx_http_weir_ctx_t *ctx)
+/* Takes away what ends here, and finds what is there already, in one walk. */
+static void look_through(ngx_http_weir_ctx_t *ctx, present_t *present)
 {
     ngx_http_request_t *r = ctx->r;
     weir_str_t listed = { NULL, 0 };
-    if (r->upstream == NULL)
-        return;
-    if (r->upstream->headers_in.connection != NULL)
+    bool upstream = ctx->proxied && r->upstream != NULL;
+    if (upstream && r->upstream->headers_in.connection != NULL)
         listed = ngx_http_weir_str(r->upstream->headers_in.connection->value);
     ngx_list_part_t *part = &r->headers_out.headers.part;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++)
-            if (headers[i].hash != 0 && ends_here(ctx, &headers[i], listed))
-                headers[i].hash = 0;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            ngx_table_elt_t *header = &headers[i];
+            if (header->hash == 0)
+                continue;
+            if (upstream && ends_here(ctx, header, listed))
+                header->hash = 0;
+            else if (present->via == NULL && is_named(header, WEIR_STR("via")))
+                present->via = header;
+            else if (present->request_id == NULL && is_named(header, WEIR_STR("x-kong-request-id")))
+                present->request_id = header;
+        }
     }
 }
 
@@ -88,9 +93,9 @@ static bool set_server(ngx_http_request_t *r, ngx_str_t token, bool shown)
     return true;
 }
 
-static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t *main)
+static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t *main,
+                    ngx_table_elt_t *before)
 {
-    ngx_table_elt_t *before = find(r, WEIR_STR("via"));
     if (before == NULL)
         return set(r, WEIR_STR("Via"), main->via);
     ngx_str_t text;
@@ -112,7 +117,8 @@ static bool set_upstream_status(ngx_http_request_t *r)
     return last->status == 0 || set_number(r, WEIR_STR("X-Kong-Upstream-Status"), last->status);
 }
 
-static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
+static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main,
+                        const present_t *present)
 {
     ngx_http_request_t *r = ctx->r;
     ngx_uint_t shown = main->headers;
@@ -127,7 +133,7 @@ static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main
     if (fine && (shown & HEADER_PROXY_LATENCY))
         fine = set_number(r, WEIR_STR("X-Kong-Proxy-Latency"), ctx->balanced);
     if (fine && (shown & HEADER_VIA))
-        fine = set_via(r, main);
+        fine = set_via(r, main, present->via);
     if (fine && (shown & HEADER_UPSTREAM_STATUS))
         fine = set_upstream_status(r);
     return fine;
@@ -142,9 +148,8 @@ static bool set_own(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_con
             set_number(r, WEIR_STR("X-Kong-Response-Latency"), ngx_http_weir_age(r)));
 }
 
-static bool set_request_id(ngx_http_weir_ctx_t *ctx)
+static bool set_request_id(ngx_http_weir_ctx_t *ctx, ngx_table_elt_t *header)
 {
-    ngx_table_elt_t *header = find(ctx->r, WEIR_STR("x-kong-request-id"));
     ngx_str_t id = { REQUEST_ID_LEN, ctx->request_id };
     if (header == NULL)
         return set(ctx->r, WEIR_STR("X-Kong-Request-Id"), id);
@@ -200,14 +205,14 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
         r->upstream->keepalive = 0;
         return ngx_http_filter_finalize_request(r, NULL, NGX_HTTP_BAD_GATEWAY);
     }
-    if (ctx->proxied)
-        remove_hop_by_hop(ctx);
+    present_t present = { NULL, NULL };
+    look_through(ctx, &present);
     ngx_http_weir_run_header_filters(ctx);
-    bool fine = ctx->proxied ? set_proxied(ctx, main) : set_own(ctx, main);
+    bool fine = ctx->proxied ? set_proxied(ctx, main, &present) : set_own(ctx, main);
     if (fine && wants_debug(ctx, main))
         fine = set_debug(ctx);
     if (fine && (main->headers & HEADER_REQUEST_ID))
-        fine = set_request_id(ctx);
+        fine = set_request_id(ctx, present.request_id);
     return fine ? next_header_filter(r) : NGX_ERROR;
 }
 

@@ -80,6 +80,7 @@ typedef struct ngx_http_weir_address_s {
         struct sockaddr_in6 in6;
     };
     socklen_t socklen;
+    uint32_t hash; /* of the address, for the pool of connections */
     ngx_str_t name;
 } ngx_http_weir_address_t;
 

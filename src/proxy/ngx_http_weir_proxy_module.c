@@ -219,12 +219,8 @@ static uint64_t next_random(void)
 
 static void make_request_id(u_char out[REQUEST_ID_LEN])
 {
-    static const char hex[] = "0123456789abcdef";
-    for (size_t half = 0; half < 2; half++) {
-        uint64_t random = next_random();
-        for (size_t i = 0; i < 16; i++)
-            out[16 * half + i] = (u_char)hex[random >> 4 * i & 15];
-    }
+    uint64_t random[2] = { next_random(), next_random() };
+    ngx_hex_dump(out, (u_char *)random, sizeof(random));
 }
 
 static void release_ctx(void *data)

@@ -35,11 +35,11 @@ static ngx_int_t set_address(ngx_pool_t *pool, const struct sockaddr *sockaddr, 
     ngx_memcpy(&ret->sockaddr, sockaddr, socklen);
     ret->socklen = socklen;
     ngx_inet_set_port(&ret->sockaddr, port);
-    ret->name.data = ngx_pnalloc(pool, NGX_SOCKADDR_STRLEN);
-    if (ret->name.data == NULL)
-        return NGX_ERROR;
-    ret->name.len = ngx_sock_ntop(&ret->sockaddr, socklen, ret->name.data, NGX_SOCKADDR_STRLEN, 1);
-    return NGX_OK;
+    ret->hash = ngx_murmur_hash2((u_char *)&ret->sockaddr, socklen);
+    u_char text[NGX_SOCKADDR_STRLEN];
+    size_t len = ngx_sock_ntop(&ret->sockaddr, socklen, text, sizeof(text), 1);
+    ret->name = ngx_http_weir_copy(pool, (weir_str_t){ (const char *)text, len });
+    return ret->name.data != NULL ? NGX_OK : NGX_ERROR;
 }
 
 /* NGX_DECLINED: not an address. */

@@ -12,7 +12,7 @@ enum {
     WAYS = 3,          /* slots of a set: as many as one cache line holds */
     POOL_BYTES = 1024, /* of a route with a service and a few plugins */
     LINE_BYTES = 64,   /* of the processor's cache */
-    LINES_AHEAD = 8,   /* of a route, that every request reads */
+    LINES_AHEAD = 12,  /* of a route, that every request reads */
 };
 
 typedef struct item_s {
@@ -25,7 +25,7 @@ typedef struct item_s {
  * processor's cache, and only the slot that has the hash is followed. */
 typedef struct set_s {
     uint32_t hashes[WAYS];
-    item_t *items[WAYS]; /* NULL: free */
+    item_t *items[WAYS];                  /* NULL: free */
     ngx_http_weir_routed_t *routes[WAYS]; /* counted */
 } __attribute__((aligned(LINE_BYTES))) set_t;
 
@@ -141,6 +141,7 @@ void ngx_http_weir_line(const weir_match_request_t *request, weir_str_t path,
     }
     ret->len = len;
     ret->hash = ngx_murmur_hash2(ret->bytes, len);
+    __builtin_prefetch(&table.sets[ret->hash % table.count]);
 }
 
 ngx_http_weir_routed_t *ngx_http_weir_recall(const ngx_http_weir_line_t *line, uint64_t routing,
