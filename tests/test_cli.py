@@ -1,5 +1,6 @@
 """The weir command: what it does, what it returns, what it says."""
 
+import json
 import os
 import re
 import signal
@@ -235,6 +236,26 @@ def test_sync_status_tells_version_and_connection(cluster):
     cluster.served(path)
     text = cluster.data.sync_status().lower()
     assert "version" in text and "quarantine" in text
+
+
+def test_sync_status_never_knows_less_than_the_image(cluster):
+    """The agent's report is a moment older than the image: seen as "version 5, newest 4, behind by 1"."""
+    _, path = cluster.route()
+    cluster.served(path)
+    agent = cluster.data.pid("agent")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        report = cluster.data.prefix / "agent.json"
+        said = json.loads(report.read_text())
+        report.write_text(json.dumps({**said, "version": 0, "newest": 1, "lag": 1}))
+        lines = dict(line.rsplit(None, 1) for line in cluster.data.sync_status().splitlines() if line.strip())
+        assert int(lines["version"]) >= 2
+        assert lines["newest version"] == lines["version"] and lines["behind by"] == "0"
+        report.write_text(json.dumps({**said, "newest": 1000}))
+        lines = dict(line.rsplit(None, 1) for line in cluster.data.sync_status().splitlines() if line.strip())
+        assert int(lines["behind by"]) == 1000 - int(lines["version"])
+    finally:
+        os.kill(agent, signal.SIGCONT)
 
 
 def test_a_data_plane_refuses_what_is_for_control_planes(nodes, tmp_path):

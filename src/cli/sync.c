@@ -60,7 +60,7 @@ static int print_all_quarantined(const char *path, weir_error_t *err)
     return rc;
 }
 
-static int print_image(const char *prefix, weir_error_t *err)
+static int print_image(const char *prefix, uint64_t *ret_version, weir_error_t *err)
 {
     char path[CLI_PATH_MAX];
     weir_reader_t *reader = NULL;
@@ -78,6 +78,7 @@ static int print_image(const char *prefix, weir_error_t *err)
     weir_reader_close(reader);
     if (rc != WEIR_OK)
         return rc;
+    *ret_version = state.version;
     printf("%-16s %" PRIu64 "\n", "version", state.version);
     printf("%-16s %s\n", "complete", state.complete ? "yes" : "no");
     printf("%-16s %" PRIu64 "\n", "entities", state.entities);
@@ -104,7 +105,8 @@ static weir_json_t *read_report(const char *prefix)
     return weir_json_parse(weir_buffer_str(&text), &report, NULL) == WEIR_OK ? report : NULL;
 }
 
-static void print_report(const char *prefix)
+/* The report is a moment older than the image, whose version is known better. */
+static void print_report(const char *prefix, uint64_t version)
 {
     pid_t pid = cli_running(prefix, "agent");
     weir_json_t *report = read_report(prefix);
@@ -121,8 +123,11 @@ static void print_report(const char *prefix)
     printf("%-16s running (pid %d)\n", "agent", (int)pid);
     printf("%-16s %.*s, %s\n", "control plane", WEIR_STR_ARG(plane),
            connected ? "connected" : "not connected");
-    printf("%-16s %.0f\n", "newest version", weir_json_get_number(report, "newest", 0));
-    printf("%-16s %.0f\n", "behind by", weir_json_get_number(report, "lag", 0));
+    double newest = weir_json_get_number(report, "newest", 0);
+    if (newest < (double)version)
+        newest = (double)version;
+    printf("%-16s %.0f\n", "newest version", newest);
+    printf("%-16s %.0f\n", "behind by", newest - (double)version);
     if (error.len > 0)
         printf("%-16s %.*s\n", "last error", WEIR_STR_ARG(error));
     if (resync.len > 0)
@@ -134,10 +139,11 @@ int cli_sync_status(const cli_options_t *options)
 {
     char prefix[CLI_PATH_MAX];
     weir_error_t err = { 0 };
+    uint64_t version = 0;
     int rc = cli_prefix(options, prefix, sizeof(prefix), &err);
     if (rc == WEIR_OK)
-        rc = print_image(prefix, &err);
+        rc = print_image(prefix, &version, &err);
     if (rc == WEIR_OK || rc == WEIR_NOT_FOUND)
-        print_report(prefix);
+        print_report(prefix, version);
     return rc == WEIR_OK ? EXIT_OK : cli_fail(&err);
 }
