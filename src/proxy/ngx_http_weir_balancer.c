@@ -153,18 +153,20 @@ static void idle_read(ngx_event_t *event)
     close_connection(c);
 }
 
-/* The least recently used ones are last. */
+/* The least recently used one is last. One at a time: no request waits until all that
+ * became idle together are closed. */
 static void expire(ngx_event_t *event)
 {
-    while (!ngx_queue_empty(&pool.idle)) {
-        idle_t *oldest = ngx_queue_data(ngx_queue_last(&pool.idle), idle_t, queue);
-        ngx_msec_t age = ngx_current_msec - oldest->since;
-        if (age < pool.timeout) {
-            ngx_add_timer(event, pool.timeout - age);
-            return;
-        }
-        close_connection(take_out(oldest));
+    if (ngx_queue_empty(&pool.idle))
+        return;
+    idle_t *oldest = ngx_queue_data(ngx_queue_last(&pool.idle), idle_t, queue);
+    ngx_msec_t age = ngx_current_msec - oldest->since;
+    if (age < pool.timeout) {
+        ngx_add_timer(event, pool.timeout - age);
+        return;
     }
+    close_connection(take_out(oldest));
+    ngx_add_timer(event, 1);
 }
 
 static ngx_connection_t *find_idle(const ngx_http_weir_ctx_t *ctx,

@@ -98,8 +98,8 @@ int ngx_http_weir_copy_plan(weir_reader_t *reader, ngx_pool_t *pool, const weir_
     for (size_t i = 0; i < plan.count; i++) {
         const weir_planned_t *planned = &plan.plugins[i];
         steps[i].plugin = weir_plugin(planned->plugin);
-        steps[i].name = ngx_http_weir_str(ngx_http_weir_copy(pool, planned->plugin));
         steps[i].record = ngx_http_weir_str(ngx_http_weir_copy(pool, planned->record));
+        steps[i].name = ngx_http_weir_str(ngx_http_weir_copy(pool, planned->plugin));
         steps[i].refused = planned->refused;
         if (steps[i].name.data == NULL ||
             (planned->record.data != NULL && steps[i].record.data == NULL))

@@ -85,13 +85,15 @@ typedef struct ngx_http_weir_address_s {
 } ngx_http_weir_address_t;
 
 typedef struct ngx_http_weir_service_s {
-    weir_uuid_t id;
-    ngx_str_t name, host, path; /* path: data NULL if unset */
-    ngx_uint_t protocol;        /* WEIR_PROTOCOL_ bit */
+    ngx_str_t path;      /* data NULL if unset */
+    ngx_uint_t protocol; /* WEIR_PROTOCOL_ bit */
     in_port_t port;
     ngx_uint_t retries;
     ngx_msec_t connect_timeout, write_timeout, read_timeout;
+    /* from here on: not for every request */
     int tls_verify, tls_verify_depth;
+    weir_uuid_t id;
+    ngx_str_t name, host;
     weir_uuid_t client_certificate;
     weir_uuid_t *ca_certificates;
     ngx_uint_t ca_certificate_count;
@@ -106,18 +108,19 @@ typedef struct ngx_http_weir_step_s {
 
 /* A route as requests use it, with its service and the plan of a request without a
  * consumer: copied from the image once, then only read, by any number of requests.
- * Counted; all that it points to lies in its pool. */
+ * Counted; all that it points to lies in its pool. With many routes in use a request
+ * waits for this memory, so what every request reads stands together. */
 typedef struct ngx_http_weir_routed_s {
-    ngx_pool_t *pool;
-    ngx_uint_t references;
-    uint64_t routing; /* weir_reader_routing() that it is true for */
     weir_route_t route;
     bool has_service;
-    ngx_http_weir_service_t service;
-    ngx_str_t host;                   /* what the upstream is called in Host */
+    ngx_uint_t references;
+    uint64_t routing;                 /* weir_reader_routing() that it is true for */
     ngx_http_weir_address_t *address; /* NULL: name servers have to be asked */
     ngx_http_weir_step_t *plan;
     ngx_uint_t plan_count;
+    ngx_str_t host; /* what the upstream is called in Host */
+    ngx_http_weir_service_t service;
+    ngx_pool_t *pool;
 } ngx_http_weir_routed_t;
 
 typedef struct ngx_http_weir_tls_profile_s ngx_http_weir_tls_profile_t;

@@ -9,10 +9,10 @@
 #include "proxy/ngx_http_weir_proxy.h"
 
 enum {
-    WAYS = 3,          /* slots of a set: as many as one cache line holds */
-    POOL_BYTES = 1024, /* of a route with a service and a few plugins */
-    LINE_BYTES = 64,   /* of the processor's cache */
-    LINES_AHEAD = 12,  /* of a route, that every request reads */
+    WAYS = 3,         /* slots of a set: as many as one cache line holds */
+    POOL_BYTES = 768, /* of a route with a service and a few plugins */
+    LINE_BYTES = 64,  /* of the processor's cache */
+    LINES_AHEAD = 10, /* of a route, that every request reads */
 };
 
 typedef struct item_s {
@@ -76,7 +76,7 @@ static found_t find(const u_char *key, size_t len, uint32_t hash, uint64_t routi
     for (size_t slot = 0; slot < WAYS; slot++) {
         const item_t *item = set->items[slot];
         ngx_http_weir_routed_t *routed = set->routes[slot];
-        if (set->hashes[slot] != hash || item == NULL)
+        if (set->hashes[slot] != hash || routed == NULL)
             continue;
         /* All that a request reads of a route comes at once, not bit by bit. */
         for (size_t i = 0; i < LINES_AHEAD; i++)
@@ -91,7 +91,7 @@ static found_t find(const u_char *key, size_t len, uint32_t hash, uint64_t routi
 static size_t choose_slot(const set_t *set, uint64_t routing)
 {
     for (size_t i = 0; i < WAYS; i++)
-        if (set->items[i] == NULL || set->routes[i]->routing != routing)
+        if (set->routes[i] == NULL || set->routes[i]->routing != routing)
             return i;
     return table.next++ % WAYS;
 }
@@ -177,11 +177,9 @@ static bool copy_service(ngx_pool_t *pool, const weir_service_t *from, ngx_http_
     to->tls_verify = from->tls_verify;
     to->tls_verify_depth = from->tls_verify_depth;
     to->client_certificate = from->client_certificate;
-    to->name = ngx_http_weir_copy(pool, from->name);
     to->host = ngx_http_weir_copy(pool, from->host);
     to->path = ngx_http_weir_copy(pool, from->path);
-    if (to->host.data == NULL || (from->name.data != NULL && to->name.data == NULL) ||
-        (from->path.data != NULL && to->path.data == NULL))
+    if (to->host.data == NULL || (from->path.data != NULL && to->path.data == NULL))
         return false;
     to->ca_certificate_count = from->ca_certificate_count;
     if (from->ca_certificate_count > 0) {
@@ -194,30 +192,46 @@ static bool copy_service(ngx_pool_t *pool, const weir_service_t *from, ngx_http_
     return true;
 }
 
+static int fill_service(ngx_http_weir_proxy_main_conf_t *main, const weir_service_t *service,
+                        ngx_http_weir_routed_t *ret, weir_error_t *err)
+{
+    if (!copy_service(ret->pool, service, &ret->service))
+        return weir_error_memory(err);
+    ret->host = ngx_http_weir_service_host(ret->pool, &ret->service);
+    if (ret->host.data == NULL || ngx_http_weir_known_address(ret->pool, main->hosts, &ret->service,
+                                                              &ret->address) == NGX_ERROR)
+        return weir_error_memory(err);
+    return WEIR_OK;
+}
+
+/* Only debugging shows them, so they come after all that requests read. */
+static int fill_names(weir_str_t route, weir_str_t service, ngx_http_weir_routed_t *ret,
+                      weir_error_t *err)
+{
+    ret->route.name = ngx_http_weir_str(ngx_http_weir_copy(ret->pool, route));
+    ret->service.name = ngx_http_weir_copy(ret->pool, service);
+    bool failed = (route.data != NULL && ret->route.name.data == NULL) ||
+                  (service.data != NULL && ret->service.name.data == NULL);
+    return failed ? weir_error_memory(err) : WEIR_OK;
+}
+
 static int fill(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
                 const weir_route_t *route, ngx_http_weir_routed_t *ret, weir_error_t *err)
 {
+    weir_service_t service = { .name = { NULL, 0 } };
+    int rc = WEIR_OK;
     ret->route = *route;
-    ret->route.name = ngx_http_weir_str(ngx_http_weir_copy(ret->pool, route->name));
-    if (route->name.data != NULL && ret->route.name.data == NULL)
-        return weir_error_memory(err);
     ret->has_service = !weir_uuid_is_zero(&route->service);
     if (ret->has_service) {
-        weir_service_t service;
-        int rc = weir_reader_service(reader, &route->service, &service, err);
-        if (rc != WEIR_OK)
-            return rc;
-        if (!copy_service(ret->pool, &service, &ret->service))
-            return weir_error_memory(err);
-        ret->host = ngx_http_weir_service_host(ret->pool, &ret->service);
-        if (ret->host.data == NULL ||
-            ngx_http_weir_known_address(ret->pool, main->hosts, &ret->service, &ret->address) ==
-                NGX_ERROR)
-            return weir_error_memory(err);
+        rc = weir_reader_service(reader, &route->service, &service, err);
+        if (rc == WEIR_OK)
+            rc = fill_service(main, &service, ret, err);
     }
-    return ngx_http_weir_copy_plan(reader, ret->pool, &ret->route.id,
-                                   ret->has_service ? &ret->route.service : NULL, NULL, &ret->plan,
-                                   &ret->plan_count, err);
+    if (rc == WEIR_OK)
+        rc = ngx_http_weir_copy_plan(reader, ret->pool, &ret->route.id,
+                                     ret->has_service ? &ret->route.service : NULL, NULL,
+                                     &ret->plan, &ret->plan_count, err);
+    return rc == WEIR_OK ? fill_names(route->name, service.name, ret, err) : rc;
 }
 
 static int copy_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
@@ -259,7 +273,9 @@ int ngx_http_weir_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *re
         return WEIR_OK;
     }
     rc = copy_route(main, reader, route, routing, ret, err);
-    if (rc == WEIR_OK)
-        keep(key, sizeof(key), hash, *ret, 0);
-    return rc;
+    if (rc != WEIR_OK)
+        return rc;
+    weir_assert(*ret != NULL);
+    keep(key, sizeof(key), hash, *ret, 0);
+    return WEIR_OK;
 }
