@@ -79,13 +79,11 @@ int answer_message(call_t *call, int status, const char *format, ...)
     char text[4096];
     va_list arguments;
     va_start(arguments, format);
-    int len = vsnprintf(text, sizeof(text), format, arguments);
+    weir_str_t said = weir_str_format(text, sizeof(text), format, arguments);
     va_end(arguments);
-    if (len >= (int)sizeof(text))
-        len = sizeof(text) - 1;
     weir_buffer_t *out = answer_json(call, status);
     weir_buffer_append(out, WEIR_STR("{\"message\":"));
-    weir_json_print_string((weir_str_t){ text, (size_t)len }, out);
+    weir_json_print_string(said, out);
     weir_buffer_byte(out, '}');
     return finished(call);
 }
@@ -160,17 +158,13 @@ int answer_violation(call_t *call, const char *field, const char *format, ...)
     char text[2048];
     va_list arguments;
     va_start(arguments, format);
-    int len = vsnprintf(text, sizeof(text), format, arguments);
+    weir_str_t said = weir_str_format(text, sizeof(text), format, arguments);
     va_end(arguments);
-    if (len >= (int)sizeof(text))
-        len = sizeof(text) - 1;
     weir_problem_t problem;
     weir_problem_init(&problem);
     weir_json_t *fields = weir_json_new_object();
     int rc = WEIR_NO_MEMORY;
-    if (fields != NULL &&
-        weir_json_set(fields, field, weir_json_new_string((weir_str_t){ text, (size_t)len })) ==
-            WEIR_OK)
+    if (fields != NULL && weir_json_set(fields, field, weir_json_new_string(said)) == WEIR_OK)
         rc = weir_problem_schema_violation(&problem, fields);
     else
         weir_json_free(fields);

@@ -134,6 +134,14 @@ int weir_error_within(weir_error_t *err, int code, const char *format, ...)
     return code;
 }
 
+weir_str_t weir_str_format(char *out, size_t bytes, const char *format, va_list arguments)
+{
+    int len = vsnprintf(out, bytes, format, arguments);
+    if (len < 0)
+        return (weir_str_t){ out, 0 }; /* a format that the C library refuses */
+    return (weir_str_t){ out, (size_t)len < bytes ? (size_t)len : bytes - 1 };
+}
+
 weir_str_t weir_str_trim(weir_str_t text)
 {
     while (text.len > 0 && isspace((unsigned char)text.data[0]))

@@ -7,6 +7,7 @@
 #include "weir/types.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 
 #if defined(__GNUC__)
 #define WEIR_PRINTF(text, first) __attribute__((format(printf, text, first)))
@@ -56,6 +57,9 @@ int weir_error_within(weir_error_t *err, int code, const char *format, ...) WEIR
 /* "ok", "not found", ...; never NULL. */
 const char *weir_code_name(int code);
 
+/* Formats into `out`; what does not fit is cut off. Points into `out`. */
+weir_str_t weir_str_format(char *out, size_t bytes, const char *format, va_list arguments)
+    WEIR_PRINTF(3, 0);
 /* Without the white space (isspace) at both ends; points into `text`. */
 weir_str_t weir_str_trim(weir_str_t text);
 

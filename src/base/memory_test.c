@@ -183,6 +183,25 @@ static void a_number_is_the_whole_text_and_in_range(void **state)
     assert_int_equal(value, 7);
 }
 
+static weir_str_t formatted(char *out, size_t bytes, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    weir_str_t text = weir_str_format(out, bytes, format, arguments);
+    va_end(arguments);
+    return text;
+}
+
+static void a_format_is_cut_where_its_room_ends(void **state)
+{
+    char out[8];
+    (void)state;
+    assert_true(weir_str_is(formatted(out, sizeof(out), "%s", "1234567"), "1234567"));
+    assert_true(weir_str_is(formatted(out, sizeof(out), "%s", "12345678"), "1234567"));
+    assert_true(weir_str_is(formatted(out, sizeof(out), "%d", 12), "12"));
+    assert_int_equal(formatted(out, sizeof(out), "%s", "").len, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +210,7 @@ int main(void)
         cmocka_unit_test(an_arena_copies_and_prints),
         cmocka_unit_test(a_buffer_grows_and_keeps_what_it_has),
         cmocka_unit_test(a_long_print_fits_whole),
+        cmocka_unit_test(a_format_is_cut_where_its_room_ends),
         cmocka_unit_test(a_failure_of_a_buffer_sticks_until_it_is_cleared),
         cmocka_unit_test(an_error_may_be_made_of_itself),
         cmocka_unit_test(an_error_is_cut_and_terminated),

@@ -34,11 +34,9 @@ int weir_problem_set(weir_problem_t *problem, int code, const char *name, weir_j
     char text[4096];
     va_list arguments;
     va_start(arguments, format);
-    int len = vsnprintf(text, sizeof(text), format, arguments);
+    weir_str_t said = weir_str_format(text, sizeof(text), format, arguments);
     va_end(arguments);
-    if (len >= (int)sizeof(text))
-        len = sizeof(text) - 1;
-    int rc = weir_buffer_append(&problem->message, (weir_str_t){ text, (size_t)len });
+    int rc = weir_buffer_append(&problem->message, said);
     return rc == WEIR_OK ? WEIR_INVALID : WEIR_NO_MEMORY;
 }
 
