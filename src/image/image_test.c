@@ -523,13 +523,6 @@ static void server_names_choose_the_certificate_in_order(void **state)
 
 /* -- what workers may remember ---------------------------------------------------------- */
 
-static uint64_t routing_of(fixture_t *f)
-{
-    uint64_t routing = 0;
-    fixture_ok(f, weir_reader_routing(f->reader, &routing, &f->err));
-    return routing;
-}
-
 /* Puts one row, alone; whether what workers remember of routes is out of date by it. */
 static bool outdates(fixture_t *f, const char *type, const char *row)
 {

@@ -95,6 +95,13 @@ static inline bool serves(fixture_t *f, const char *path)
     return fixture_match(f, &request, &match) == WEIR_OK;
 }
 
+static inline uint64_t routing_of(fixture_t *f)
+{
+    uint64_t routing = 0;
+    fixture_ok(f, weir_reader_routing(f->reader, &routing, &f->err));
+    return routing;
+}
+
 static inline int credential(fixture_t *f, const char *key, weir_credential_t *ret)
 {
     fixture_ok(f, weir_reader_enter(f->reader, &f->err));

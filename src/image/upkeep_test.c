@@ -112,6 +112,19 @@ static void another_order_makes_the_index_anew(void **state)
     assert_memory_equal(match.route.id.bytes, fixture_uuid(R2).bytes, 16);
 }
 
+/* Also if none of it can be made again, which an image without routes stands for. */
+static void an_index_made_anew_outdates_what_was_matched(void **state)
+{
+    fixture_t *f = *state;
+    fixture_put_alone(f, "consumers", CONSUMER(C1, "u"));
+    uint64_t before = routing_of(f);
+    weir_image_options_t options = fixture_options(f);
+    options.documented_order = true;
+    weir_image_close(f->image);
+    fixture_ok(f, weir_image_open(&options, &f->image, &f->err));
+    assert_int_not_equal(routing_of(f), before);
+}
+
 static void a_damaged_file_is_reported(void **state)
 {
     fixture_t *f = *state;
@@ -160,17 +173,21 @@ static void readers_move_to_an_image_that_replaced_theirs(void **state)
     fixture_put(f, "routes", ROUTE(R1, "/old"));
     fixture_commit(f);
     assert_true(serves(f, "/old"));
+    uint64_t routing = routing_of(f);
     weir_image_close(f->image);
     f->image = NULL;
     fixture_ok(f, weir_image_set_aside(f->path, FIXTURE_NOW_MS, name, sizeof(name), &f->err));
     weir_image_options_t options = fixture_options(f);
+    usleep(2000); /* a generation is a millisecond: never two images in one */
     fixture_ok(f, weir_image_open(&options, &f->image, &f->err));
     f->reader->looked_s = 0;
     assert_true(serves(f, "/old")); /* the new one is not complete */
+    assert_int_equal(routing_of(f), routing);
     fixture_begin(f, true);
     fixture_put(f, "routes", ROUTE(R2, "/new"));
     fixture_commit(f);
     f->reader->looked_s = 0;
+    assert_int_not_equal(routing_of(f), routing); /* whoever remembers sees it first here */
     assert_true(serves(f, "/new"));
     assert_false(serves(f, "/old"));
     fixture_remove(name);
@@ -336,6 +353,7 @@ int main(void)
         TEST(an_image_of_a_newer_version_is_refused_and_set_aside),
         TEST(older_records_are_made_anew_from_the_documents),
         TEST(another_order_makes_the_index_anew),
+        TEST(an_index_made_anew_outdates_what_was_matched),
         TEST(a_damaged_file_is_reported),
         TEST(an_image_that_lost_its_machine_before_a_flush_is_not_believed),
         TEST(readers_move_to_an_image_that_replaced_theirs),

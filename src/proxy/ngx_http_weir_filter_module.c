@@ -23,58 +23,57 @@ static bool set(ngx_http_request_t *r, weir_str_t name, ngx_str_t value)
 
 static bool set_number(ngx_http_request_t *r, weir_str_t name, ngx_msec_t value)
 {
-    ngx_str_t text = ngx_http_weir_number(r->pool, value);
-    return text.data != NULL && set(r, name, text);
+    ngx_str_t text;
+    text.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (text.data == NULL)
+        return false;
+    text.len = (size_t)(ngx_sprintf(text.data, "%M", value) - text.data);
+    return set(r, name, text);
 }
 
-/* What an answer has already of the headers that we set; NULL: nothing. */
-typedef struct present_s {
-    ngx_table_elt_t *via, *request_id;
-} present_t;
-
-static bool is_named(const ngx_table_elt_t *header, weir_str_t name)
+static ngx_table_elt_t *find(ngx_http_request_t *r, weir_str_t name)
 {
-    return header->key.len == name.len &&
-           weir_str_equal_nocase(ngx_http_weir_str(header->key), name);
+    ngx_list_part_t *part = &r->headers_out.headers.part;
+    for (; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            if (headers[i].hash != 0 &&
+                weir_str_equal_nocase(ngx_http_weir_str(headers[i].key), name))
+                return &headers[i];
+    }
+    return NULL;
 }
 
 /* -- what the upstream says to us alone --------------------------------------------- */
 
 static bool ends_here(ngx_http_weir_ctx_t *ctx, const ngx_table_elt_t *header, weir_str_t listed)
 {
+    weir_str_t name = ngx_http_weir_str(header->key);
     weir_str_t te;
-    if (listed.len > 0 && weir_connection_lists(listed, ngx_http_weir_str(header->key)))
+    if (listed.len > 0 && weir_connection_lists(listed, name))
         return true;
-    if (is_named(header, WEIR_STR("upgrade")))
+    if (weir_str_equal_nocase(name, WEIR_STR("upgrade")))
         return !(ctx->upgrade &&
                  weir_str_equal_nocase(ngx_http_weir_str(header->value), WEIR_STR("websocket")));
-    if (is_named(header, WEIR_STR("trailer")))
+    if (weir_str_equal_nocase(name, WEIR_STR("trailer")))
         return !(ngx_http_weir_header(ctx->r, WEIR_STR("te"), 0, &te) && weir_te_has_trailers(te));
     return false;
 }
 
-/* Takes away what ends here, and finds what is there already, in one walk. */
-static void look_through(ngx_http_weir_ctx_t *ctx, present_t *present)
+static void remove_hop_by_hop(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
     weir_str_t listed = { NULL, 0 };
-    bool upstream = ctx->proxied && r->upstream != NULL;
-    if (upstream && r->upstream->headers_in.connection != NULL)
+    if (r->upstream == NULL)
+        return;
+    if (r->upstream->headers_in.connection != NULL)
         listed = ngx_http_weir_str(r->upstream->headers_in.connection->value);
     ngx_list_part_t *part = &r->headers_out.headers.part;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            ngx_table_elt_t *header = &headers[i];
-            if (header->hash == 0)
-                continue;
-            if (upstream && ends_here(ctx, header, listed))
-                header->hash = 0;
-            else if (present->via == NULL && is_named(header, WEIR_STR("via")))
-                present->via = header;
-            else if (present->request_id == NULL && is_named(header, WEIR_STR("x-kong-request-id")))
-                present->request_id = header;
-        }
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            if (headers[i].hash != 0 && ends_here(ctx, &headers[i], listed))
+                headers[i].hash = 0;
     }
 }
 
@@ -93,9 +92,9 @@ static bool set_server(ngx_http_request_t *r, ngx_str_t token, bool shown)
     return true;
 }
 
-static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t *main,
-                    ngx_table_elt_t *before)
+static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t *main)
 {
+    ngx_table_elt_t *before = find(r, WEIR_STR("via"));
     if (before == NULL)
         return set(r, WEIR_STR("Via"), main->via);
     ngx_str_t text;
@@ -117,8 +116,7 @@ static bool set_upstream_status(ngx_http_request_t *r)
     return last->status == 0 || set_number(r, WEIR_STR("X-Kong-Upstream-Status"), last->status);
 }
 
-static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main,
-                        const present_t *present)
+static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
 {
     ngx_http_request_t *r = ctx->r;
     ngx_uint_t shown = main->headers;
@@ -133,7 +131,7 @@ static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main
     if (fine && (shown & HEADER_PROXY_LATENCY))
         fine = set_number(r, WEIR_STR("X-Kong-Proxy-Latency"), ctx->balanced);
     if (fine && (shown & HEADER_VIA))
-        fine = set_via(r, main, present->via);
+        fine = set_via(r, main);
     if (fine && (shown & HEADER_UPSTREAM_STATUS))
         fine = set_upstream_status(r);
     return fine;
@@ -148,8 +146,9 @@ static bool set_own(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_con
             set_number(r, WEIR_STR("X-Kong-Response-Latency"), ngx_http_weir_age(r)));
 }
 
-static bool set_request_id(ngx_http_weir_ctx_t *ctx, ngx_table_elt_t *header)
+static bool set_request_id(ngx_http_weir_ctx_t *ctx)
 {
+    ngx_table_elt_t *header = find(ctx->r, WEIR_STR("x-kong-request-id"));
     ngx_str_t id = { REQUEST_ID_LEN, ctx->request_id };
     if (header == NULL)
         return set(ctx->r, WEIR_STR("X-Kong-Request-Id"), id);
@@ -157,32 +156,24 @@ static bool set_request_id(ngx_http_weir_ctx_t *ctx, ngx_table_elt_t *header)
     return true;
 }
 
-static bool set_named(ngx_http_request_t *r, weir_str_t id_header, const weir_uuid_t *id,
-                      weir_str_t name_header, ngx_str_t name)
-{
-    char text[WEIR_UUID_TEXT + 1];
-    weir_uuid_format(id, text);
-    ngx_str_t value = ngx_http_weir_copy(r->pool, weir_str(text));
-    return value.data != NULL && set(r, id_header, value) &&
-           (name.len == 0 || set(r, name_header, name));
-}
-
-/* routing 1.9 */
-static bool wants_debug(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
-{
-    weir_str_t value;
-    return main->debug && ctx->routed != NULL &&
-           ngx_http_weir_header(ctx->r, WEIR_STR("kong-debug"), 0, &value);
-}
-
 static bool set_debug(ngx_http_weir_ctx_t *ctx)
 {
-    const ngx_http_weir_routed_t *routed = ctx->routed;
-    return set_named(ctx->r, WEIR_STR("Kong-Route-Id"), &routed->route.id,
-                     WEIR_STR("Kong-Route-Name"), ngx_http_weir_text(routed->route.name)) &&
-           (!routed->has_service ||
-            set_named(ctx->r, WEIR_STR("Kong-Service-Id"), &routed->service.id,
-                      WEIR_STR("Kong-Service-Name"), routed->service.name));
+    const ngx_http_weir_debug_t *debug = ctx->debug;
+    ngx_str_t route = ngx_http_weir_text(weir_str(debug->route_id));
+    ngx_str_t service = ngx_http_weir_text(weir_str(debug->service_id));
+    const struct {
+        weir_str_t name;
+        ngx_str_t value;
+    } headers[] = {
+        { WEIR_STR("Kong-Route-Id"), route },
+        { WEIR_STR("Kong-Route-Name"), debug->route_name },
+        { WEIR_STR("Kong-Service-Id"), service },
+        { WEIR_STR("Kong-Service-Name"), debug->service_name },
+    };
+    for (size_t i = 0; i < WEIR_COUNT(headers); i++)
+        if (headers[i].value.len > 0 && !set(ctx->r, headers[i].name, headers[i].value))
+            return false;
+    return true;
 }
 
 /* Both lengths at once: whoever reads the other one sees another answer. */
@@ -205,14 +196,14 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
         r->upstream->keepalive = 0;
         return ngx_http_filter_finalize_request(r, NULL, NGX_HTTP_BAD_GATEWAY);
     }
-    present_t present = { NULL, NULL };
-    look_through(ctx, &present);
+    if (ctx->proxied)
+        remove_hop_by_hop(ctx);
     ngx_http_weir_run_header_filters(ctx);
-    bool fine = ctx->proxied ? set_proxied(ctx, main, &present) : set_own(ctx, main);
-    if (fine && wants_debug(ctx, main))
+    bool fine = ctx->proxied ? set_proxied(ctx, main) : set_own(ctx, main);
+    if (fine && ctx->debug != NULL)
         fine = set_debug(ctx);
     if (fine && (main->headers & HEADER_REQUEST_ID))
-        fine = set_request_id(ctx, present.request_id);
+        fine = set_request_id(ctx);
     return fine ? next_header_filter(r) : NGX_ERROR;
 }
 
