@@ -5,6 +5,7 @@ Figures of one machine are ratios: each benchmark measures what it is compared w
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -229,7 +230,7 @@ class Report:
             met = value <= goal if better == "<=" else value >= goal
             verdict = f"goal {better} {goal:g} {unit}: {'met' if met else 'MISSED'}"
         self.lines.append((label, f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}", unit, verdict))
-        self.raw[label] = {"value": value, "unit": unit, "goal": goal, "better": better}
+        self.raw[label] = {"value": value if math.isfinite(value) else None, "unit": unit, "goal": goal, "better": better}
         say(f"  {label}: {value:.4g} {unit} {verdict}")
 
     def compared(self, label, text):

@@ -3,8 +3,6 @@
 #include "admin/internal.h"
 
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 void answer_header(call_t *call, const char *name, weir_str_t value)
 {

@@ -70,6 +70,7 @@ static void a_control_plane_has_admin_cluster_and_status_and_one_worker(void **s
     has(conf, "weir_status;");
     has(conf, "listen 127.0.0.1:8001;");
     has(conf, "client_max_body_size 10m;");
+    has(conf, "thread_pool weir threads=");
     lacks(conf, ":8000");
     free(conf);
 }
@@ -85,6 +86,7 @@ static void a_data_plane_has_proxy_and_status_and_a_worker_for_each_core(void **
     has(conf, "listen 0.0.0.0:8000");
     lacks(conf, "weir_admin;");
     lacks(conf, "weir_cluster;");
+    lacks(conf, "thread_pool"); /* workers of one thread: cheaper system calls */
     lacks(conf, "\nuser ");
     free(conf);
 }

@@ -23,12 +23,8 @@ static bool set(ngx_http_request_t *r, weir_str_t name, ngx_str_t value)
 
 static bool set_number(ngx_http_request_t *r, weir_str_t name, ngx_msec_t value)
 {
-    ngx_str_t text;
-    text.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-    if (text.data == NULL)
-        return false;
-    text.len = (size_t)(ngx_sprintf(text.data, "%M", value) - text.data);
-    return set(r, name, text);
+    ngx_str_t text = ngx_http_weir_number(r->pool, value);
+    return text.data != NULL && set(r, name, text);
 }
 
 static ngx_table_elt_t *find(ngx_http_request_t *r, weir_str_t name)
@@ -156,24 +152,32 @@ static bool set_request_id(ngx_http_weir_ctx_t *ctx)
     return true;
 }
 
+static bool set_named(ngx_http_request_t *r, weir_str_t id_header, const weir_uuid_t *id,
+                      weir_str_t name_header, ngx_str_t name)
+{
+    char text[WEIR_UUID_TEXT + 1];
+    weir_uuid_format(id, text);
+    ngx_str_t value = ngx_http_weir_copy(r->pool, weir_str(text));
+    return value.data != NULL && set(r, id_header, value) &&
+           (name.len == 0 || set(r, name_header, name));
+}
+
+/* routing 1.9 */
+static bool wants_debug(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
+{
+    weir_str_t value;
+    return main->debug && ctx->routed != NULL &&
+           ngx_http_weir_header(ctx->r, WEIR_STR("kong-debug"), 0, &value);
+}
+
 static bool set_debug(ngx_http_weir_ctx_t *ctx)
 {
-    const ngx_http_weir_debug_t *debug = ctx->debug;
-    ngx_str_t route = ngx_http_weir_text(weir_str(debug->route_id));
-    ngx_str_t service = ngx_http_weir_text(weir_str(debug->service_id));
-    const struct {
-        weir_str_t name;
-        ngx_str_t value;
-    } headers[] = {
-        { WEIR_STR("Kong-Route-Id"), route },
-        { WEIR_STR("Kong-Route-Name"), debug->route_name },
-        { WEIR_STR("Kong-Service-Id"), service },
-        { WEIR_STR("Kong-Service-Name"), debug->service_name },
-    };
-    for (size_t i = 0; i < WEIR_COUNT(headers); i++)
-        if (headers[i].value.len > 0 && !set(ctx->r, headers[i].name, headers[i].value))
-            return false;
-    return true;
+    const ngx_http_weir_routed_t *routed = ctx->routed;
+    return set_named(ctx->r, WEIR_STR("Kong-Route-Id"), &routed->route.id,
+                     WEIR_STR("Kong-Route-Name"), ngx_http_weir_text(routed->route.name)) &&
+           (!routed->has_service ||
+            set_named(ctx->r, WEIR_STR("Kong-Service-Id"), &routed->service.id,
+                      WEIR_STR("Kong-Service-Name"), routed->service.name));
 }
 
 /* Both lengths at once: whoever reads the other one sees another answer. */
@@ -200,7 +204,7 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
         remove_hop_by_hop(ctx);
     ngx_http_weir_run_header_filters(ctx);
     bool fine = ctx->proxied ? set_proxied(ctx, main) : set_own(ctx, main);
-    if (fine && ctx->debug != NULL)
+    if (fine && wants_debug(ctx, main))
         fine = set_debug(ctx);
     if (fine && (main->headers & HEADER_REQUEST_ID))
         fine = set_request_id(ctx);

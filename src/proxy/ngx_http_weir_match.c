@@ -50,8 +50,7 @@ static bool header_value(void *context, weir_str_t name, size_t nth, weir_str_t 
     return nth_header(context, name, separator, nth, ret);
 }
 
-/* The raw target up to its '?', looked for from the second byte. */
-static weir_str_t raw_path(ngx_http_request_t *r)
+weir_str_t ngx_http_weir_raw_path(const ngx_http_request_t *r)
 {
     weir_str_t target = ngx_http_weir_str(r->unparsed_uri);
     if (target.len > 1) {
@@ -92,6 +91,7 @@ int ngx_http_weir_copy_plan(weir_reader_t *reader, ngx_pool_t *pool, const weir_
     int rc = weir_reader_plan(reader, route, service, consumer, &plan, err);
     if (rc != WEIR_OK)
         return rc;
+    /* never of no bytes: a plan of no plugins is a plan */
     ngx_http_weir_step_t *steps = ngx_pcalloc(pool, (plan.count + 1) * sizeof(*steps));
     if (steps == NULL)
         return weir_error_memory(err);
@@ -153,7 +153,7 @@ static int find_route(ngx_http_weir_ctx_t *ctx, weir_error_t *err)
     weir_match_request_t input;
     ngx_http_weir_line_t line;
     uint64_t routing = 0;
-    weir_str_t path = raw_path(r);
+    weir_str_t path = ngx_http_weir_raw_path(r);
     weir_reader_t *reader =
         ngx_http_weir_reader(ngx_http_weir_proxy_main(r)->node, r->connection->log);
     if (reader == NULL)

@@ -200,6 +200,8 @@ int ngx_http_weir_copy_plan(weir_reader_t *reader, ngx_pool_t *pool, const weir_
                             const weir_uuid_t *service, const weir_uuid_t *consumer,
                             ngx_http_weir_step_t **ret, ngx_uint_t *ret_count, weir_error_t *err);
 
+/* The target as sent, up to its '?', which is looked for from the second byte. */
+weir_str_t ngx_http_weir_raw_path(const ngx_http_request_t *r);
 /* NGX_DECLINED: matched; anything else was returned by an answer. */
 ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx);
 /* Copies the plan for what is known of the request now. */

@@ -136,11 +136,11 @@ static ngx_int_t take_answer(resolving_t *resolving)
                  ? set_address(ctx->r->pool, query->addrs[i].sockaddr, query->addrs[i].socklen,
                                ctx->routed->service.port, &ctx->addresses[i])
                  : NGX_ERROR;
-    ctx->address_count = count;
     ngx_resolve_name_done(query);
     resolving->query = NULL;
     if (rc != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ctx->address_count = count;
     ctx->resolved = 1;
     return NGX_DECLINED;
 }

@@ -29,6 +29,8 @@ typedef struct set_s {
     ngx_http_weir_routed_t *routes[WAYS]; /* counted */
 } __attribute__((aligned(LINE_BYTES))) set_t;
 
+_Static_assert(sizeof(set_t) == LINE_BYTES, "a set is one line");
+
 /* Of this worker. */
 static struct {
     set_t *sets; /* NULL: nothing is remembered */

@@ -77,62 +77,39 @@ typedef enum said_e {
     SAID_PORT,
     SAID_PATH,
     SAID_PREFIX,
+    SAID_REQUEST_ID,
     SAID_OTHER, /* nobody asks for it */
     SAID_KINDS,
     PASSES = SAID_KINDS
 } said_t;
 
-static said_t if_named(const ngx_table_elt_t *header, const char *name, said_t kind)
-{
-    return ngx_memcmp(header->lowcase_key, name, header->key.len) == 0 ? kind : PASSES;
-}
-
-static said_t forwarded_kind(const ngx_table_elt_t *header)
-{
-    static const struct {
-        const char *name;
-        said_t kind;
-    } known[] = {
-        { "x-forwarded-for", SAID_FOR },     { "x-forwarded-host", SAID_HOST },
-        { "x-forwarded-port", SAID_PORT },   { "x-forwarded-path", SAID_PATH },
-        { "x-forwarded-proto", SAID_PROTO }, { "x-forwarded-prefix", SAID_PREFIX },
-    };
-    for (size_t i = 0; i < WEIR_COUNT(known); i++)
-        if (weir_str_is((weir_str_t){ (const char *)header->lowcase_key, header->key.len },
-                        known[i].name))
-            return known[i].kind;
-    return PASSES;
-}
-
 static said_t kind_of(const ngx_table_elt_t *header, bool id_is_ours)
 {
-    said_t kind = PASSES;
-    switch (header->key.len) {
-    case 2:
-        return if_named(header, "te", SAID_TE);
-    case 3:
-        return if_named(header, "via", SAID_VIA);
-    case 4:
-        return if_named(header, "host", SAID_OTHER);
-    case 5:
-        return if_named(header, "proxy", SAID_OTHER);
-    case 7:
-        return if_named(header, "upgrade", SAID_UPGRADE);
-    case 9:
-        return if_named(header, "x-real-ip", SAID_OTHER);
-    case 10:
-        kind = if_named(header, "connection", SAID_OTHER);
-        return kind != PASSES ? kind : if_named(header, "keep-alive", SAID_OTHER);
-    case 15:
-    case 18:
-        return forwarded_kind(header);
-    case 16:
-        kind = if_named(header, "proxy-connection", SAID_OTHER);
-        return kind != PASSES ? kind : forwarded_kind(header);
-    case 17:
-        kind = id_is_ours ? if_named(header, "x-kong-request-id", SAID_OTHER) : PASSES;
-        return kind != PASSES ? kind : forwarded_kind(header);
-    }
+    static const struct {
+        weir_str_t name;
+        said_t kind;
+    } known[] = {
+        { { "te", 2 }, SAID_TE },
+        { { "via", 3 }, SAID_VIA },
+        { { "host", 4 }, SAID_OTHER },
+        { { "proxy", 5 }, SAID_OTHER },
+        { { "upgrade", 7 }, SAID_UPGRADE },
+        { { "x-real-ip", 9 }, SAID_OTHER },
+        { { "connection", 10 }, SAID_OTHER },
+        { { "keep-alive", 10 }, SAID_OTHER },
+        { { "x-forwarded-for", 15 }, SAID_FOR },
+        { { "x-forwarded-host", 16 }, SAID_HOST },
+        { { "x-forwarded-port", 16 }, SAID_PORT },
+        { { "x-forwarded-path", 16 }, SAID_PATH },
+        { { "proxy-connection", 16 }, SAID_OTHER },
+        { { "x-forwarded-proto", 17 }, SAID_PROTO },
+        { { "x-kong-request-id", 17 }, SAID_REQUEST_ID },
+        { { "x-forwarded-prefix", 18 }, SAID_PREFIX },
+    };
+    weir_str_t name = { (const char *)header->lowcase_key, header->key.len };
+    for (size_t i = 0; i < WEIR_COUNT(known); i++)
+        if (weir_str_equal(name, known[i].name))
+            return known[i].kind == SAID_REQUEST_ID && !id_is_ours ? PASSES : known[i].kind;
     return PASSES;
 }
 
@@ -289,10 +266,6 @@ static ngx_int_t say_forwarded(ngx_http_weir_ctx_t *ctx, const ngx_str_t said[SA
     ngx_str_t port = ngx_http_weir_number(r->pool, ngx_http_weir_port(r));
     if (port.data == NULL)
         return NGX_ERROR;
-    ngx_str_t path = r->unparsed_uri;
-    const u_char *mark = path.len > 1 ? memchr(path.data + 1, '?', path.len - 1) : NULL;
-    if (mark != NULL)
-        path.len = (size_t)(mark - path.data);
     struct {
         weir_str_t name;
         said_t kind;
@@ -302,7 +275,7 @@ static ngx_int_t say_forwarded(ngx_http_weir_ctx_t *ctx, const ngx_str_t said[SA
         { WEIR_STR("X-Forwarded-Host"), SAID_HOST,
           r->headers_in.server.len > 0 ? r->headers_in.server : server->server_name },
         { WEIR_STR("X-Forwarded-Port"), SAID_PORT, port },
-        { WEIR_STR("X-Forwarded-Path"), SAID_PATH, path },
+        { WEIR_STR("X-Forwarded-Path"), SAID_PATH, ngx_http_weir_text(ngx_http_weir_raw_path(r)) },
         { WEIR_STR("X-Forwarded-Prefix"), SAID_PREFIX, matched_prefix(ctx) },
     };
     say(own, WEIR_STR("X-Real-IP"), client);
