@@ -1,9 +1,8 @@
 /* ngx_http_weir_cluster_module.c -- the cluster listener of a control plane.
  *
- * Decides who may connect, answers the WebSocket upgrade, and from then on owns
- * the connection: bytes go to a weir_session and come back through an outbox.
- * Everything runs in the event loop of the one worker; what reads the store or
- * compresses runs in the thread pool and hands its result back.
+ * Owns the connections of data planes from the WebSocket upgrade on: bytes go to a weir_session and
+ * come back through an outbox. Everything runs in the event loop of the one worker; what reads the
+ * store or compresses runs in the thread pool and hands its result back.
  *
  * A commit wakes the loop through an eventfd, so that a lone change is pushed at
  * once; no timer is in its way. */
@@ -11,11 +10,10 @@
 
 #include "cluster/outbox.h"
 #include "cluster/session.h"
+#include "host/ngx_http_weir_cluster_upgrade.h"
 
-#include <ngx_sha1.h>
 #include <ngx_thread_pool.h>
 
-#include <openssl/x509.h>
 #include <sys/eventfd.h>
 
 enum {
@@ -174,146 +172,6 @@ static ngx_int_t ngx_http_weir_cluster_postconfiguration(ngx_conf_t *cf)
     }
     *handler = ngx_http_weir_cluster_log;
     return NGX_OK;
-}
-
-/* -- who may connect (sync-protocol A.1, A.2) --------------------------------------------- */
-
-/* The end of a certificate's life; 0 if it cannot be read. */
-static int64_t not_after(const X509 *certificate)
-{
-    struct tm tm;
-    return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1 ? (int64_t)timegm(&tm) : 0;
-}
-
-/* shared mode: it must be our own certificate. */
-static const char *not_shared(SSL *ssl, const X509 *peer)
-{
-    unsigned char theirs[EVP_MAX_MD_SIZE];
-    unsigned char ours[EVP_MAX_MD_SIZE];
-    unsigned theirs_len = 0;
-    unsigned ours_len = 0;
-    const X509 *own = SSL_get_certificate(ssl);
-    if (own == NULL || X509_digest(own, EVP_sha256(), ours, &ours_len) != 1 ||
-        X509_digest(peer, EVP_sha256(), theirs, &theirs_len) != 1) {
-        return "its certificate cannot be compared with cluster_cert";
-    }
-    if (theirs_len != ours_len || CRYPTO_memcmp(theirs, ours, ours_len) != 0) {
-        return "its certificate is not cluster_cert, which cluster_mtls = shared demands";
-    }
-    return NULL;
-}
-
-/* Why its certificate is not good enough, or NULL. */
-static const char *ngx_http_weir_cluster_distrust(ngx_connection_t *c, int64_t *ret_expiry_s)
-{
-    const char *reason = NULL;
-    const char *mode = weir_setting_string(cluster->conf->settings, "cluster_mtls");
-    if (c->ssl == NULL) {
-        return "it does not speak TLS, so there is no certificate";
-    }
-    X509 *peer = SSL_get_peer_certificate(c->ssl->connection);
-    if (peer == NULL) {
-        return "it presents no certificate";
-    }
-    *ret_expiry_s = not_after(peer);
-    long verified = SSL_get_verify_result(c->ssl->connection);
-    if (X509_cmp_current_time(X509_get0_notAfter(peer)) != 1) {
-        reason = "its certificate has expired";
-    } else if (X509_cmp_current_time(X509_get0_notBefore(peer)) != -1) {
-        reason = "its certificate is not valid yet";
-    } else if (strcmp(mode, "pki") != 0) {
-        reason = not_shared(c->ssl->connection, peer);
-    } else if (verified != X509_V_OK) {
-        reason = X509_verify_cert_error_string(verified);
-    }
-    X509_free(peer);
-    return reason;
-}
-
-typedef struct {
-    ngx_str_t key;
-    ngx_flag_t upgrade, connection, version, protocol;
-} ngx_http_weir_upgrade_t;
-
-/* Whether a comma-separated list has the word. */
-static ngx_flag_t has_word(ngx_str_t list, const char *word, ngx_flag_t any_case)
-{
-    size_t len = ngx_strlen(word);
-    size_t at = 0;
-    while (at < list.len) {
-        while (at < list.len && (list.data[at] == ' ' || list.data[at] == '\t')) {
-            at++;
-        }
-        size_t end = at;
-        while (end < list.len && list.data[end] != ',') {
-            end++;
-        }
-        size_t next = end + 1;
-        while (end > at && (list.data[end - 1] == ' ' || list.data[end - 1] == '\t')) {
-            end--;
-        }
-        if (end - at == len && (any_case ? ngx_strncasecmp(list.data + at, (u_char *)word, len)
-                                         : ngx_strncmp(list.data + at, word, len)) == 0) {
-            return 1;
-        }
-        at = next;
-    }
-    return 0;
-}
-
-static ngx_flag_t is_named(const ngx_table_elt_t *header, const char *name)
-{
-    return header->key.len == ngx_strlen(name) &&
-           ngx_strncasecmp(header->key.data, (u_char *)name, header->key.len) == 0;
-}
-
-static void look_at(const ngx_table_elt_t *header, ngx_http_weir_upgrade_t *ret)
-{
-    if (is_named(header, "upgrade")) {
-        ret->upgrade |= has_word(header->value, "websocket", 1);
-    } else if (is_named(header, "connection")) {
-        ret->connection |= has_word(header->value, "upgrade", 1);
-    } else if (is_named(header, "sec-websocket-version")) {
-        ret->version = has_word(header->value, "13", 0);
-    } else if (is_named(header, "sec-websocket-protocol")) {
-        ret->protocol |= has_word(header->value, "kong.meta.v1", 0);
-    } else if (is_named(header, "sec-websocket-key")) {
-        ret->key = header->value;
-    }
-}
-
-/* Why the request is no upgrade that we take, or NULL. */
-static const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_str_t *ret_key)
-{
-    ngx_http_weir_upgrade_t found;
-    ngx_list_part_t *part;
-    ngx_table_elt_t *header;
-    ngx_uint_t i;
-
-    ngx_memzero(&found, sizeof(found));
-    for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
-        header = part->elts;
-        for (i = 0; i < part->nelts; i++) {
-            look_at(&header[i], &found);
-        }
-    }
-    *ret_key = found.key;
-    if (r->method != NGX_HTTP_GET || r->http_version != NGX_HTTP_VERSION_11) {
-        return "it asks by something else than GET of HTTP/1.1";
-    }
-    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
-        return "its request has a body";
-    }
-    if (!found.upgrade || !found.connection) {
-        return "it asks for no upgrade to websocket";
-    }
-    if (!found.version) {
-        return "its Sec-WebSocket-Version is not 13";
-    }
-    if (found.key.len == 0 || found.key.len > 128) {
-        return "its Sec-WebSocket-Key is missing or too long";
-    }
-    return found.protocol ? NULL : "its Sec-WebSocket-Protocol lacks kong.meta.v1";
 }
 
 /* -- the life of a connection -------------------------------------------------------------- */
@@ -587,29 +445,6 @@ static void ngx_http_weir_cluster_pump(void)
 
 /* -- the upgrade ------------------------------------------------------------------------------- */
 
-static size_t answer_upgrade(ngx_str_t key, u_char *out, size_t size)
-{
-    static const char magic[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    u_char digest[20];
-    u_char base64[ngx_base64_encoded_length(sizeof(digest))];
-    ngx_str_t from = { sizeof(digest), digest };
-    ngx_str_t to = { 0, base64 };
-    ngx_sha1_t sha1;
-
-    ngx_sha1_init(&sha1);
-    ngx_sha1_update(&sha1, key.data, key.len);
-    ngx_sha1_update(&sha1, magic, sizeof(magic) - 1);
-    ngx_sha1_final(digest, &sha1);
-    ngx_encode_base64(&to, &from);
-    u_char *end =
-        ngx_snprintf(out, size,
-                     "HTTP/1.1 101 Switching Protocols" CRLF "Date: %V" CRLF
-                     "Connection: upgrade" CRLF "Sec-WebSocket-Protocol: kong.meta.v1" CRLF
-                     "Upgrade: websocket" CRLF "Sec-WebSocket-Accept: %V" CRLF CRLF,
-                     &ngx_cached_http_time, &to);
-    return (size_t)(end - out);
-}
-
 static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64_t expiry_s)
 {
     const weir_settings_t *settings = cluster->conf->settings;
@@ -656,7 +491,8 @@ static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
     if (cluster == NULL) {
         return NGX_HTTP_CLOSE;
     }
-    const char *reason = ngx_http_weir_cluster_distrust(c, &expiry_s);
+    const char *reason = ngx_http_weir_cluster_distrust(
+        c, weir_setting_string(cluster->conf->settings, "cluster_mtls"), &expiry_s);
     if (reason == NULL) {
         reason = ngx_http_weir_cluster_no_upgrade(r, &key);
     }
@@ -681,7 +517,7 @@ static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
     c->idle = 1; /* a graceful end of the worker reaches it */
     (void)ngx_tcp_nodelay(c);
 
-    size_t len = answer_upgrade(key, head, sizeof(head));
+    size_t len = ngx_http_weir_cluster_accept(key, head, sizeof(head));
     (void)weir_outbox_put(&peer->out, (weir_str_t){ (const char *)head, len });
     weir_error_t err = { 0 };
     int rc = WEIR_OK;

@@ -1,0 +1,21 @@
+/* ngx_http_weir_cluster_upgrade.h -- who may connect to the cluster listener, and the
+ * upgrade to WebSocket (sync-protocol A.1, A.2). */
+#ifndef NGX_HTTP_WEIR_CLUSTER_UPGRADE_H
+#define NGX_HTTP_WEIR_CLUSTER_UPGRADE_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+/* Why the client's certificate is not good enough for `mode` (cluster_mtls), or NULL.
+ * *ret_expiry_s: the end of its life in unix seconds, 0 if that cannot be read. */
+const char *ngx_http_weir_cluster_distrust(ngx_connection_t *c, const char *mode,
+                                           int64_t *ret_expiry_s);
+
+/* Why the request is no upgrade that we take, or NULL. *ret_key: its Sec-WebSocket-Key. */
+const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_str_t *ret_key);
+
+/* Writes the 101 answer to `out`, at most `size` bytes; how many. */
+size_t ngx_http_weir_cluster_accept(ngx_str_t key, u_char *out, size_t size);
+
+#endif
