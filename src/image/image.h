@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/base.h"
 #include "base/buffer.h"
+#include "model/digest.h"
 #include "model/model.h"
 
 /* -- writing: the agent ------------------------------------------------------ */
@@ -65,6 +66,86 @@ int weir_batch_delete(weir_batch_t *batch, weir_str_t type, const weir_json_t *k
 int weir_batch_commit(weir_batch_t *batch, int64_t now_ms, weir_error_t *err);
 void weir_batch_abort(weir_batch_t *batch); /* NULL is fine */
 
+/* -- proof (docs/sync-v1.md) --------------------------------------------------- */
+
+/* As weir_batch_put(), for a row that comes with its id and, if the control plane had
+ * to change it for this data plane's version, with the hash of its own form (`told`;
+ * NULL: the hash is that of the row). */
+int weir_batch_put_told(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id,
+                        const weir_json_t *row, const weir_digest_t *told, weir_error_t *err);
+int weir_batch_delete_id(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id,
+                         weir_error_t *err);
+
+typedef enum weir_difference {
+    WEIR_DIFFERENCE_MISSING,  /* it was not here */
+    WEIR_DIFFERENCE_EXTRA,    /* it was here, and should not */
+    WEIR_DIFFERENCE_DOCUMENT, /* it was another one */
+} weir_difference_t;
+
+/* From here to weir_batch_bucket_end() what is put is the whole content of `bucket`:
+ * the rest of it goes. `found` is told each difference. */
+int weir_batch_bucket_begin(weir_batch_t *batch, unsigned bucket, weir_error_t *err);
+int weir_batch_bucket_end(weir_batch_t *batch,
+                          void (*found)(void *context, weir_difference_t what, weir_str_t type,
+                                        const weir_uuid_t *id, weir_str_t name),
+                          void *context, weir_error_t *err);
+/* The digest as it is with what the batch did so far. */
+int weir_batch_digest(weir_batch_t *batch, weir_digest_t *ret, weir_error_t *err);
+
+/* The key of the cluster's digests. Another one than before, or the first: all sums
+ * are computed anew from the documents. Without a key there is no digest. */
+int weir_image_set_digest_key(weir_image_t *image, const weir_digest_key_t *key, weir_error_t *err);
+/* Fingerprint of the key; empty without one. */
+int weir_image_digest_key(weir_image_t *image, char ret[WEIR_DIGEST_FINGERPRINT_TEXT + 1],
+                          weir_error_t *err);
+/* The sums of all buckets: WEIR_DIGEST_BUCKETS of them. WEIR_NOT_FOUND: no key. */
+int weir_image_sums(weir_image_t *image, weir_digest_t *sums, weir_error_t *err);
+
+/* -- a full set in pages: the stage ------------------------------------------------
+ *
+ * A second image, PATH.stage, which is filled in as many batches as it takes while
+ * the first one serves, and then takes its place in one step. */
+
+enum { WEIR_STAGE_CURSOR_MAX = 64 };
+
+typedef struct weir_stage {
+    uint64_t snapshot;                  /* the version in which the pages began */
+    uint64_t seen;                      /* newest version that a page was read in */
+    char cursor[WEIR_STAGE_CURSOR_MAX]; /* of the next page; empty: from the beginning */
+    bool pages_done;
+} weir_stage_t;
+
+/* Opens PATH.stage with the options of `live`; what is there already goes on if
+ * its snapshot is `snapshot`, anything else is thrown away. `snapshot` 0: only what
+ * is there already, or WEIR_NOT_FOUND. */
+int weir_image_stage_open(weir_image_t *live, uint64_t snapshot, weir_image_t **ret,
+                          weir_error_t *err);
+int weir_image_stage(weir_image_t *stage, weir_stage_t *ret, weir_error_t *err);
+/* Goes in with this batch. */
+void weir_batch_stage(weir_batch_t *batch, const weir_stage_t *now);
+/* Gives memory that the filling touched back to the system. */
+void weir_image_cool(weir_image_t *image);
+/* `*live` is closed and replaced by `stage`, which is complete with its last batch;
+ * readers move at once. On failure *live stays and serves, and `stage` is open still. */
+int weir_image_switch(weir_image_t **live, weir_image_t *stage, weir_error_t *err);
+/* Closes and removes it. */
+void weir_image_stage_discard(weir_image_t *stage);
+
+typedef struct weir_image_verdict {
+    uint64_t version, entities;
+    weir_digest_t kept, computed;
+    size_t bad_buckets;
+    unsigned first_bad_bucket;
+    /* Records and index entries that do not follow from their documents, or are
+     * missing. */
+    uint64_t bad_records;
+} weir_image_verdict_t;
+
+/* Computes every sum anew from the documents, every record and index entry too, and
+ * compares. `progress` (may be NULL) is told of the entities so far, now and then. */
+int weir_image_verify(weir_image_t *image, void (*progress)(void *context, uint64_t entities),
+                      void *context, weir_image_verdict_t *ret, weir_error_t *err);
+
 typedef struct weir_quarantined {
     weir_str_t type;
     weir_str_t id;    /* as text */
@@ -93,6 +174,8 @@ typedef struct weir_image_state {
     int64_t committed_ms; /* when the last one was */
     uint64_t bytes_used;  /* of the map */
     weir_uuid_t default_workspace;
+    bool has_digest;
+    weir_digest_t digest;
 } weir_image_state_t;
 
 int weir_image_state(weir_image_t *image, weir_image_state_t *ret, weir_error_t *err);

@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/base.h"
+#include "model/digest.h"
 #include "model/model.h"
 
 typedef struct weir_store weir_store_t;
@@ -168,6 +169,54 @@ int weir_store_deltas(weir_store_t *store, uint64_t after, uint64_t up_to, weir_
 int weir_store_snapshot(weir_store_t *store, weir_delta_fn fn, void *context, uint64_t *ret_version,
                         weir_error_t *err);
 uint64_t weir_store_count(weir_store_t *store, weir_entity_type_t type); /* rows; no scan */
+
+/* -- proof and pages (docs/sync-v1.md) --------------------------------------- */
+
+/* The key of this cluster's digests: made with the database, never changed. */
+const weir_digest_key_t *weir_store_digest_key(const weir_store_t *store);
+/* The digest of the whole set as of `version`. The newest few thousand versions of
+ * this process are remembered: WEIR_NOT_FOUND for others. Neither reads the database
+ * nor waits for it. */
+int weir_store_digest(weir_store_t *store, uint64_t version, weir_digest_t *ret);
+
+/* Where a page begins: after this entity, in weir_schema_order() and by id. */
+typedef struct weir_store_cursor {
+    weir_entity_type_t type; /* WEIR_ENTITY_NONE: at the very beginning */
+    weir_uuid_t id;
+} weir_store_cursor_t;
+
+/* One committed state, to be read in several steps. It holds a connection and keeps
+ * the database's log from being shortened: close it soon. For one thread. */
+typedef struct weir_store_view weir_store_view_t;
+
+int weir_store_view_open(weir_store_t *store, weir_store_view_t **ret, weir_error_t *err);
+void weir_store_view_close(weir_store_view_t *view); /* NULL is fine */
+uint64_t weir_store_view_version(const weir_store_view_t *view);
+/* As weir_store_deltas(), up to the view's version. */
+int weir_store_view_deltas(weir_store_view_t *view, uint64_t after, weir_delta_fn fn, void *context,
+                           weir_error_t *err);
+/* Entities after `cursor`, until their documents come to `bytes_max` or more (one at
+ * least); what has expired and is not deleted yet is among them. *cursor moves behind
+ * the last one; *ret_more: there are others. */
+int weir_store_view_page(weir_store_view_t *view, weir_store_cursor_t *cursor, size_t bytes_max,
+                         weir_delta_fn fn, void *context, bool *ret_more, weir_error_t *err);
+/* The sums of all buckets: WEIR_DIGEST_BUCKETS of them. */
+int weir_store_view_sums(weir_store_view_t *view, weir_digest_t *sums, weir_error_t *err);
+/* The entities of a bucket, in weir_schema_order(). Cost: the bucket, not the set. */
+int weir_store_view_bucket(weir_store_view_t *view, unsigned bucket, weir_delta_fn fn,
+                           void *context, weir_error_t *err);
+
+typedef struct weir_store_verdict {
+    uint64_t version, entities;
+    weir_digest_t kept, computed; /* of the whole set */
+    size_t bad_buckets;
+    unsigned first_bad_bucket;
+} weir_store_verdict_t;
+
+/* Computes every sum anew from the documents and compares it with what is kept.
+ * `progress` (may be NULL) is told of the entities so far, now and then. */
+int weir_store_verify(weir_store_t *store, void (*progress)(void *context, uint64_t entities),
+                      void *context, weir_store_verdict_t *ret, weir_error_t *err);
 
 /* Deletes what has expired by `now_ms`, at most `limit` rows; as any write. */
 int weir_store_expire(weir_store_t *store, int64_t now_ms, size_t limit, size_t *ret_count,
