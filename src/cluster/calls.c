@@ -70,7 +70,7 @@ static void put_text(pieces_t *p, weir_str_t text)
 {
     WEIR_AUTO(buffer) weir_buffer_t literal;
     weir_buffer_init(&literal, text.len + text.len / 1024 + 64);
-    if (weir_elements_literal(&literal, text) != WEIR_OK)
+    if (weir_elements_literal(WEIR_CODEC_SNAPPY, text, &literal) != WEIR_OK)
         p->rc = literal.failed;
     p->uncompressed += text.len;
     put_bytes(p, weir_buffer_str(&literal));
@@ -130,7 +130,7 @@ static int send_pieces(weir_session_t *s, const batch_slot_t *slots, size_t coun
     pieces_t measure = { .session = s, .measuring = true };
     put_message(&measure, slots, count, array);
     weir_buffer_init(&head, 16);
-    weir_elements_length(&head, measure.uncompressed);
+    weir_elements_length(WEIR_CODEC_SNAPPY, measure.uncompressed, &head);
     uint64_t len = head.len + measure.compressed;
     if (measure.rc != WEIR_OK || head.failed != WEIR_OK)
         return session_close(s, err, "out of memory for an answer");
@@ -434,7 +434,7 @@ int session_take_message(weir_session_t *s, weir_str_t payload, int64_t now_ms, 
     WEIR_AUTO(json) weir_json_t *message = NULL;
     weir_error_t why = { 0 };
     size_t uncompressed_max = s->options.payload_max * UNCOMPRESSED_FACTOR;
-    int rc = weir_message_decode(payload, uncompressed_max, &message, &why);
+    int rc = weir_message_decode(WEIR_CODEC_SNAPPY, payload, uncompressed_max, &message, &why);
     if (rc != WEIR_OK)
         return session_close(s, err, why.reason);
     if (weir_json_kind(message) == WEIR_JSON_ARRAY)

@@ -66,7 +66,7 @@ int client_send(weir_client_t *c, weir_json_t *message, weir_error_t *err)
     WEIR_AUTO(json) weir_json_t *owned = message;
     WEIR_AUTO(buffer) weir_buffer_t block;
     weir_buffer_init(&block, c->options.payload_max + c->options.payload_max / 4);
-    if (owned == NULL || weir_message_encode(owned, &block, err) != WEIR_OK)
+    if (owned == NULL || weir_message_encode(WEIR_CODEC_SNAPPY, owned, &block, err) != WEIR_OK)
         return client_closed(err, "out of memory for a message");
     return send_frame(c, WEIR_FRAME_BINARY, weir_buffer_str(&block), err);
 }
@@ -294,7 +294,8 @@ static int take_message(weir_client_t *c, weir_str_t payload, int64_t now_ms, we
     WEIR_AUTO(json) weir_json_t *message = NULL;
     weir_error_t why = { 0 };
     size_t uncompressed_max = c->options.payload_max * UNCOMPRESSED_FACTOR;
-    if (weir_message_decode(payload, uncompressed_max, &message, &why) != WEIR_OK)
+    if (weir_message_decode(WEIR_CODEC_SNAPPY, payload, uncompressed_max, &message, &why) !=
+        WEIR_OK)
         return client_close(c, err, why.reason);
     if (weir_json_kind(message) == WEIR_JSON_OBJECT)
         return take_object(c, message, NULL, now_ms, err);

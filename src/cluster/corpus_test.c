@@ -91,7 +91,9 @@ static void collect(fixture_host_t *host, bool *hello_done, frames_t *frames)
         if (frame.opcode == WEIR_FRAME_BINARY && !*hello_done)
             assert_int_equal(weir_json_parse(frame.payload, &message, NULL), WEIR_OK);
         else if (frame.opcode == WEIR_FRAME_BINARY)
-            assert_int_equal(weir_message_decode(frame.payload, 1 << 28, &message, NULL), WEIR_OK);
+            assert_int_equal(
+                weir_message_decode(WEIR_CODEC_SNAPPY, frame.payload, 1 << 28, &message, NULL),
+                WEIR_OK);
         *hello_done |= frame.opcode == WEIR_FRAME_BINARY;
         describe_frame(names[frame.opcode], message, frames);
         weir_json_free(message);
@@ -123,7 +125,8 @@ static void payload_of(const weir_json_t *line, weir_buffer_t *out)
     weir_buffer_init(&text, 1 << 24);
     if (message != NULL && weir_str_is(weir_json_get_string(line, "enc", WEIR_STR("")), "snappy")) {
         weir_json_print(message, &text);
-        assert_int_equal(weir_message_compress(weir_buffer_str(&text), out, NULL), WEIR_OK);
+        assert_int_equal(weir_codec_deflate(WEIR_CODEC_SNAPPY, weir_buffer_str(&text), out, NULL),
+                         WEIR_OK);
         return;
     }
     if (message != NULL) {

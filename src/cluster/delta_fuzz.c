@@ -51,7 +51,7 @@ static int give(weir_client_t *client, weir_str_t json, int64_t now_ms)
     weir_buffer_t bytes;
     weir_buffer_init(&block, 4 * PAYLOAD_MAX);
     weir_buffer_init(&bytes, 4 * PAYLOAD_MAX);
-    weir_message_compress(json, &block, NULL);
+    weir_codec_deflate(WEIR_CODEC_SNAPPY, json, &block, NULL);
     size_t len = weir_frame_header(WEIR_FRAME_BINARY, block.len, NULL, header);
     weir_buffer_append(&bytes, (weir_str_t){ (char *)header, len });
     weir_buffer_append(&bytes, weir_buffer_str(&block));

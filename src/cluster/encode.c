@@ -167,7 +167,7 @@ static weir_answer_t *new_answer(const weir_encoder_t *encoder, bool full, uint6
     answer->from = from;
     answer->version = version;
     answer->dialect = dialect;
-    weir_elements_init(&answer->elements, encoder->options.payload_max);
+    weir_elements_init(&answer->elements, WEIR_CODEC_SNAPPY, encoder->options.payload_max);
     return answer;
 }
 

@@ -9,9 +9,11 @@ static weir_json_t *json_of(const weir_answer_t *answer)
     weir_str_t elements = weir_answer_elements(answer, &uncompressed);
     WEIR_AUTO(buffer) weir_buffer_t block;
     weir_buffer_init(&block, 1 << 26);
-    weir_elements_length(&block, uncompressed);
+    weir_elements_length(WEIR_CODEC_SNAPPY, uncompressed, &block);
     weir_buffer_append(&block, elements);
-    assert_int_equal(weir_message_decode(weir_buffer_str(&block), 1 << 28, &json, NULL), WEIR_OK);
+    assert_int_equal(
+        weir_message_decode(WEIR_CODEC_SNAPPY, weir_buffer_str(&block), 1 << 28, &json, NULL),
+        WEIR_OK);
     return json;
 }
 

@@ -4,7 +4,7 @@
 static int decode(weir_str_t block, size_t max, weir_error_t *err)
 {
     weir_json_t *message = NULL;
-    int rc = weir_message_decode(block, max, &message, err);
+    int rc = weir_message_decode(WEIR_CODEC_SNAPPY, block, max, &message, err);
     weir_json_free(message);
     return rc;
 }
@@ -16,8 +16,10 @@ static void what_is_encoded_is_decoded(void **state)
     WEIR_AUTO(json) weir_json_t *back = NULL;
     WEIR_AUTO(buffer) weir_buffer_t block;
     weir_buffer_init(&block, 1000);
-    assert_int_equal(weir_message_encode(message, &block, NULL), WEIR_OK);
-    assert_int_equal(weir_message_decode(weir_buffer_str(&block), 1000, &back, NULL), WEIR_OK);
+    assert_int_equal(weir_message_encode(WEIR_CODEC_SNAPPY, message, &block, NULL), WEIR_OK);
+    assert_int_equal(
+        weir_message_decode(WEIR_CODEC_SNAPPY, weir_buffer_str(&block), 1000, &back, NULL),
+        WEIR_OK);
     assert_true(weir_json_equal(message, back));
 }
 
@@ -94,57 +96,6 @@ static void tokens_are_thirty_two_characters(void **state)
         assert_false(weir_token_parse(weir_str(none[i]), &version));
 }
 
-/* A block made of literals and of elements compressed in several chunks. */
-static void shared_elements_join_into_one_block(void **state)
-{
-    enum { LONG = 200000, NUMBERS = 60000 };
-    const weir_str_t first = WEIR_STR("{\"a\":\"");
-    const weir_str_t second = WEIR_STR("\",\"b\":");
-    weir_elements_t elements;
-    (void)state;
-    weir_elements_init(&elements, 1 << 22);
-    weir_elements_append(&elements, WEIR_STR("[0"));
-    for (int i = 1; i < NUMBERS; i++) {
-        char text[32];
-        int len = snprintf(text, sizeof(text), ",%d", i * 7919 % 60013);
-        weir_elements_append(&elements, (weir_str_t){ text, (size_t)len });
-    }
-    weir_elements_append(&elements, WEIR_STR("]"));
-    assert_int_equal(weir_elements_finish(&elements), WEIR_OK);
-    char *filler = malloc(LONG);
-    memset(filler, 'l', LONG);
-    WEIR_AUTO(buffer) weir_buffer_t block;
-    weir_buffer_init(&block, 1 << 22);
-    weir_elements_length(&block, first.len + LONG + second.len + elements.uncompressed + 1);
-    weir_elements_literal(&block, first);
-    weir_elements_literal(&block, (weir_str_t){ filler, LONG });
-    weir_elements_literal(&block, second);
-    weir_buffer_append(&block, weir_buffer_str(&elements.bytes));
-    weir_elements_literal(&block, WEIR_STR("}"));
-    WEIR_AUTO(json) weir_json_t *message = NULL;
-    assert_int_equal(weir_message_decode(weir_buffer_str(&block), 1 << 23, &message, NULL),
-                     WEIR_OK);
-    assert_int_equal(weir_json_count(weir_json_get(message, "b")), NUMBERS);
-    assert_int_equal(weir_json_string(weir_json_get(message, "a")).len, LONG);
-    free(filler);
-    weir_elements_release(&elements);
-}
-
-static void elements_know_their_limit(void **state)
-{
-    weir_elements_t elements;
-    fixture_random_t random = { 1 };
-    int rc = WEIR_OK;
-    (void)state;
-    weir_elements_init(&elements, 1000);
-    for (int i = 0; i < 200000 && rc == WEIR_OK; i++) {
-        char byte = (char)fixture_next(&random, 256);
-        rc = weir_elements_append(&elements, (weir_str_t){ &byte, 1 });
-    }
-    assert_int_equal(rc, WEIR_TOO_LARGE);
-    weir_elements_release(&elements);
-}
-
 static void each_allocation_of_a_message_may_fail(void **state)
 {
     (void)state;
@@ -155,7 +106,7 @@ static void each_allocation_of_a_message_may_fail(void **state)
         weir_test_fail_allocation(n);
         weir_json_t *message = weir_message_call(
             "a.b", weir_message_in_default("version", weir_json_new_number(1)), id);
-        int rc = weir_message_encode(message, &block, NULL);
+        int rc = weir_message_encode(WEIR_CODEC_SNAPPY, message, &block, NULL);
         weir_test_fail_allocation(0);
         weir_json_free(message);
         weir_json_free(id);
@@ -173,8 +124,6 @@ int main(void)
         cmocka_unit_test(what_is_no_block_is_refused),
         cmocka_unit_test(ids_are_numbers_or_texts_of_numbers),
         cmocka_unit_test(tokens_are_thirty_two_characters),
-        cmocka_unit_test(shared_elements_join_into_one_block),
-        cmocka_unit_test(elements_know_their_limit),
         cmocka_unit_test(each_allocation_of_a_message_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

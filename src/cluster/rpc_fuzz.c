@@ -58,7 +58,7 @@ static int give_message(weir_session_t *session, weir_str_t json)
 {
     weir_buffer_t block;
     weir_buffer_init(&block, 4 * PAYLOAD_MAX);
-    weir_message_compress(json, &block, NULL);
+    weir_codec_deflate(WEIR_CODEC_SNAPPY, json, &block, NULL);
     int rc = give(session, weir_buffer_str(&block));
     weir_buffer_release(&block);
     return rc;

@@ -47,7 +47,7 @@ int session_send(weir_session_t *s, weir_json_t *message, weir_error_t *err)
     WEIR_AUTO(json) weir_json_t *owned = message;
     WEIR_AUTO(buffer) weir_buffer_t block;
     weir_buffer_init(&block, s->options.payload_max);
-    if (weir_message_encode(owned, &block, NULL) != WEIR_OK)
+    if (weir_message_encode(WEIR_CODEC_SNAPPY, owned, &block, NULL) != WEIR_OK)
         return session_close(s, err, "out of memory for a message");
     return session_send_frame(s, WEIR_FRAME_BINARY, weir_buffer_str(&block), err);
 }
