@@ -45,6 +45,19 @@ typedef struct weir_engine {
     int (*snapshot)(weir_store_t *store, weir_delta_fn fn, void *context, uint64_t *ret_version,
                     weir_error_t *err);
 
+    const weir_digest_key_t *(*digest_key)(const weir_store_t *store);
+    int (*digest)(weir_store_t *store, uint64_t version, weir_digest_t *ret);
+    int (*view_open)(weir_store_t *store, weir_store_view_t **ret, weir_error_t *err);
+    void (*view_close)(weir_store_view_t *view);
+    uint64_t (*view_version)(const weir_store_view_t *view);
+    int (*view_deltas)(weir_store_view_t *view, uint64_t after, weir_delta_fn fn, void *context,
+                       weir_error_t *err);
+    int (*view_page)(weir_store_view_t *view, weir_store_cursor_t *cursor, size_t bytes_max,
+                     weir_delta_fn fn, void *context, bool *ret_more, weir_error_t *err);
+    int (*view_sums)(weir_store_view_t *view, weir_digest_t *sums, weir_error_t *err);
+    int (*view_bucket)(weir_store_view_t *view, unsigned bucket, weir_delta_fn fn, void *context,
+                       weir_error_t *err);
+
     int (*put_data_plane)(weir_store_t *store, const weir_uuid_t *node, weir_str_t document,
                           int64_t expires_ms, weir_error_t *err);
     int (*data_planes)(weir_store_t *store, int64_t now_ms, weir_delta_fn fn, void *context,
@@ -54,6 +67,24 @@ typedef struct weir_engine {
 struct weir_store {
     const weir_engine_t *engine;
 };
+
+/* An engine's view begins with this. */
+struct weir_store_view {
+    weir_store_t *store;
+};
+
+/* Sums made anew from entities, by verify.c and by the migrations of engines. */
+typedef struct weir_tally {
+    weir_digester_t *digester;
+    weir_digest_t *sums; /* of each bucket */
+    uint64_t entities;
+    void (*progress)(void *context, uint64_t entities); /* may be NULL */
+    void *context;
+    weir_error_t *err;
+} weir_tally_t;
+
+/* A weir_delta_fn; `context` is a weir_tally_t. */
+int weir_store_tally(void *context, const weir_delta_t *row);
 
 extern const weir_engine_t weir_sqlite_engine;
 

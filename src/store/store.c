@@ -110,6 +110,55 @@ int weir_store_snapshot(weir_store_t *store, weir_delta_fn fn, void *context, ui
     return store->engine->snapshot(store, fn, context, ret_version, err);
 }
 
+const weir_digest_key_t *weir_store_digest_key(const weir_store_t *store)
+{
+    return store->engine->digest_key(store);
+}
+
+int weir_store_digest(weir_store_t *store, uint64_t version, weir_digest_t *ret)
+{
+    return store->engine->digest(store, version, ret);
+}
+
+int weir_store_view_open(weir_store_t *store, weir_store_view_t **ret, weir_error_t *err)
+{
+    return store->engine->view_open(store, ret, err);
+}
+
+void weir_store_view_close(weir_store_view_t *view)
+{
+    if (view != NULL)
+        view->store->engine->view_close(view);
+}
+
+uint64_t weir_store_view_version(const weir_store_view_t *view)
+{
+    return view->store->engine->view_version(view);
+}
+
+int weir_store_view_deltas(weir_store_view_t *view, uint64_t after, weir_delta_fn fn, void *context,
+                           weir_error_t *err)
+{
+    return view->store->engine->view_deltas(view, after, fn, context, err);
+}
+
+int weir_store_view_page(weir_store_view_t *view, weir_store_cursor_t *cursor, size_t bytes_max,
+                         weir_delta_fn fn, void *context, bool *ret_more, weir_error_t *err)
+{
+    return view->store->engine->view_page(view, cursor, bytes_max, fn, context, ret_more, err);
+}
+
+int weir_store_view_sums(weir_store_view_t *view, weir_digest_t *sums, weir_error_t *err)
+{
+    return view->store->engine->view_sums(view, sums, err);
+}
+
+int weir_store_view_bucket(weir_store_view_t *view, unsigned bucket, weir_delta_fn fn,
+                           void *context, weir_error_t *err)
+{
+    return view->store->engine->view_bucket(view, bucket, fn, context, err);
+}
+
 uint64_t weir_store_count(weir_store_t *store, weir_entity_type_t type)
 {
     return store->engine->count(store, type);

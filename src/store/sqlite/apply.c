@@ -27,9 +27,25 @@ static void name_key(weir_store_result_t *result, weir_str_t name)
     snprintf(result->key, sizeof(result->key), "%.*s", WEIR_STR_ARG(name));
 }
 
-static int add_delta(group_t *g, weir_entity_type_t type, const weir_uuid_t *id,
-                     weir_str_t document, weir_error_t *err)
+static int hash(group_t *g, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t document,
+                weir_digest_t *ret, weir_error_t *err)
 {
+    return weir_digester_entity(g->store->digester, weir_str(weir_schema(type)->name), id, document,
+                                ret, err);
+}
+
+/* What every change ends with: the log and the digest learn of it. `gone`: the hash
+ * of what was there; NULL: nothing was. A document without data: nothing is now. */
+static int record(group_t *g, weir_entity_type_t type, const weir_uuid_t *id,
+                  const weir_digest_t *gone, weir_str_t document, weir_error_t *err)
+{
+    weir_digest_t come;
+    if (document.data != NULL) {
+        int rc = hash(g, type, id, document, &come, err);
+        if (rc != WEIR_OK)
+            return rc;
+    }
+    weir_sqlite_sums_change(g, id, gone, document.data != NULL ? &come : NULL);
     if (g->seq >> SEQ_BITS != 0)
         return weir_error_set(err, WEIR_TOO_LARGE, NULL, "one write changes more than %d entities",
                               1 << SEQ_BITS);
@@ -47,6 +63,7 @@ typedef struct stored {
     bool expired;
     uint64_t version;
     uint8_t content[16];
+    weir_digest_t hash;
     weir_json_t *entity; /* ours */
 } stored_t;
 
@@ -81,7 +98,10 @@ static int read_stored(group_t *g, weir_entity_type_t type, const weir_uuid_t *i
         const void *content = sqlite3_column_blob(row, 2);
         if (content != NULL && sqlite3_column_bytes(row, 2) == sizeof(ret->content))
             memcpy(ret->content, content, sizeof(ret->content));
-        rc = parse_stored(weir_sqlite_column_str(row, 3), &ret->entity, err);
+        weir_str_t document = weir_sqlite_column_str(row, 3);
+        rc = parse_stored(document, &ret->entity, err);
+        if (rc == WEIR_OK)
+            rc = hash(g, type, id, document, &ret->hash, err);
     }
     sqlite3_reset(row);
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
@@ -281,7 +301,8 @@ static int replace(group_t *g, const prepared_op_t *op, const stored_t *before, 
     if (rc == WEIR_OK)
         rc = put_entity(g, op, err);
     if (rc == WEIR_OK)
-        rc = add_delta(g, want->type, &want->id, op->document, err);
+        rc = record(g, want->type, &want->id, before->there ? &before->hash : NULL, op->document,
+                    err);
     g->state.counts[want->type] += rc == WEIR_OK && !before->there;
     return rc;
 }
@@ -378,19 +399,19 @@ static int find_cascade(group_t *g, weir_entity_type_t type, const weir_uuid_t *
 }
 
 static int delete_row(group_t *g, weir_entity_type_t type, const weir_uuid_t *id,
-                      const weir_json_t *entity, weir_error_t *err)
+                      const stored_t *stored, weir_error_t *err)
 {
     WEIR_AUTO(arena) weir_arena_t arena;
     weir_arena_init(&arena, OP_BYTES_MAX);
     indexed_t gone;
     static const indexed_t none;
-    int rc = weir_sqlite_index(weir_schema(type), entity, &arena, &gone, err);
+    int rc = weir_sqlite_index(weir_schema(type), stored->entity, &arena, &gone, err);
     if (rc == WEIR_OK)
         rc = remove_index(g, type, id, &gone, &none, err);
     if (rc == WEIR_OK)
         rc = weir_sqlite_run(g->db, S_ENTITY_DELETE, err, "iu", (int64_t)type, id);
     if (rc == WEIR_OK)
-        rc = add_delta(g, type, id, (weir_str_t){ NULL, 0 }, err);
+        rc = record(g, type, id, &stored->hash, (weir_str_t){ NULL, 0 }, err);
     g->state.counts[type] -= rc == WEIR_OK;
     return rc;
 }
@@ -403,7 +424,7 @@ static int delete_with_children(group_t *g, weir_entity_type_t type, const weir_
         return weir_error_set(err, WEIR_CORRUPT, NULL, "references run in a circle");
     stored_t stored;
     int rc = read_stored(g, type, id, &stored, err);
-    WEIR_AUTO(json) weir_json_t *entity = stored.entity;
+    WEIR_AUTO(json) weir_json_t *entity = stored.entity; /* so that it is freed */
     if (rc != WEIR_OK || !stored.there)
         return rc;
     WEIR_AUTO(buffer) weir_buffer_t children;
@@ -412,7 +433,7 @@ static int delete_with_children(group_t *g, weir_entity_type_t type, const weir_
     if (rc == WEIR_OK)
         rc = find_cascade(g, type, id, &children, err);
     if (rc == WEIR_OK)
-        rc = delete_row(g, type, id, entity, err);
+        rc = delete_row(g, type, id, &stored, err);
     for (size_t at = 0; rc == WEIR_OK && at < children.len; at += sizeof(referrer_t)) {
         referrer_t child;
         memcpy(&child, children.data + at, sizeof(child));

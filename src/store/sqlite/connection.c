@@ -58,8 +58,10 @@ static const char *const sql[STATEMENTS] = {
     [S_COUNT_PUT] = "INSERT OR REPLACE INTO entity_count(type,count) VALUES(?1,?2)",
     [S_COUNTS] = "SELECT type, count FROM entity_count",
     [S_DATA_VERSION] = "PRAGMA data_version",
-    [S_SNAPSHOT] = "SELECT id, workspace, document, expires_ms FROM entity WHERE type=?1 "
-                   "ORDER BY id",
+    [S_ENTITIES] = "SELECT id, workspace, document, expires_ms FROM entity "
+                   "WHERE type=?1 AND id>?2 AND id<=?3 ORDER BY id",
+    [S_SUMS] = "SELECT bucket, sum FROM bucket",
+    [S_SUM_PUT] = "INSERT OR REPLACE INTO bucket(bucket,sum) VALUES(?1,?2)",
     [S_EXPIRED] = "SELECT type, id FROM entity WHERE expires_ms<=?1 ORDER BY expires_ms LIMIT ?2",
     [S_PLANE_PUT] = "INSERT OR REPLACE INTO data_plane(node,expires_ms,document) VALUES(?1,?2,?3)",
     [S_PLANES_EXPIRE] = "DELETE FROM data_plane WHERE expires_ms<=?1",

@@ -32,7 +32,8 @@ struct pending {
     weir_store_result_t *result;
     weir_error_t *err;
     int code;
-    bool lead; /* woken to lead, not because it is done */
+    weir_digest_t digest; /* of result->version */
+    bool lead;            /* woken to lead, not because it is done */
     sem_t wake;
 };
 
@@ -92,6 +93,8 @@ static int follow_others(group_t *g, weir_error_t *err)
     store_t *store = g->store;
     if (rc == WEIR_OK && data_version != store->data_version) {
         rc = weir_sqlite_load_state(g->db, &store->state, err);
+        if (rc == WEIR_OK)
+            rc = weir_sqlite_sums_load(store, &store->state.digest, err);
         store->data_version = rc == WEIR_OK ? data_version : 0;
     }
     g->state = store->state;
@@ -102,6 +105,7 @@ static int follow_others(group_t *g, weir_error_t *err)
 void weir_sqlite_publish(store_t *store, const state_t *state)
 {
     store->state = *state;
+    weir_sqlite_remember(store, state->version, &state->digest);
     for (int type = 1; type < WEIR_ENTITY_TYPES; type++)
         store->counts[type] = state->counts[type];
     store->floor = state->floor;
@@ -181,6 +185,7 @@ static int run_one(group_t *g, pending_t *pending, weir_error_t *err)
     weir_store_result_t *result = pending->result;
     group_t before = *g;
     g->seq = 0;
+    weir_sqlite_sums_begin_write(&g->store->sums);
     int rc = weir_sqlite_run(g->db, S_SAVEPOINT, err, "");
     if (rc != WEIR_OK)
         return rc;
@@ -189,11 +194,13 @@ static int run_one(group_t *g, pending_t *pending, weir_error_t *err)
         result->changed = g->seq > 0;
         g->state.version += result->changed;
         result->version = g->state.version;
+        pending->digest = g->state.digest;
         return weir_sqlite_run(g->db, S_RELEASE, err, "");
     }
     if (!is_own_failure(g, rc))
         return rc;
     *g = before;
+    weir_sqlite_sums_undo_write(&g->store->sums);
     result->version = g->state.version;
     pending->code = rc;
     if (pending->err != NULL && rc != WEIR_CONFLICT)
@@ -208,6 +215,8 @@ static int finish(group_t *g, weir_error_t *err)
         rc = prune(g, err);
         if (rc == WEIR_OK)
             rc = save_state(g, err);
+        if (rc == WEIR_OK)
+            rc = weir_sqlite_sums_save(g, err);
     }
     if (rc != WEIR_OK)
         return rc;
@@ -233,7 +242,17 @@ static int try_group(group_t *g, pending_t *first, weir_error_t *err)
         rc = finish(g, err);
     if (rc != WEIR_OK && !sqlite3_get_autocommit(g->db->db))
         weir_sqlite_run(g->db, S_ROLLBACK, NULL, "");
+    weir_sqlite_sums_end_group(&g->store->sums, rc == WEIR_OK);
     return rc;
+}
+
+/* Whoever sees a version must find its digest: these come first. */
+static void remember_group(store_t *store, const pending_t *first)
+{
+    weir_sqlite_remember(store, store->state.version, &store->state.digest); /* others' newest */
+    for (const pending_t *p = first; p != NULL; p = p->next)
+        if (p->code == WEIR_OK && p->result->changed)
+            weir_sqlite_remember(store, p->result->version, &p->digest);
 }
 
 /* The log of pages holds old ones beside new ones: copying the new ones into
@@ -260,6 +279,7 @@ static void run_group(store_t *store, pending_t *first)
         rc = try_group(&g, first, &err);
     }
     if (rc == WEIR_OK) {
+        remember_group(store, first);
         weir_sqlite_publish(store, &g.state);
         return;
     }

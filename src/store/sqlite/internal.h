@@ -1,8 +1,10 @@
 /* internal.h -- shared by the files of the SQLite engine.
  *
  *   open.c        open, close, migrations       connection.c  statements, readers
- *   read.c        rows, pages, log, snapshot    prepare.c     a write, before the queue
+ *   read.c        rows, pages of them           prepare.c     a write, before the queue
  *   group.c       the queue and the commit      apply.c       a write, in the transaction
+ *   log.c         deltas                        view.c        one state, in pages or whole
+ *   sums.c        the digest of what is stored
  *
  * One connection writes: that of the thread which leads a group (group.c). A
  * bounded pool of others reads. Every statement is prepared once a connection. */
@@ -22,6 +24,7 @@ enum {
     BUSY_TIMEOUT_MS = 10000,
     SEQ_BITS = 24,            /* a delta's position is version << SEQ_BITS | seq */
     OP_BYTES_MAX = 256 << 20, /* memory that one write may take */
+    DIGESTS_REMEMBERED = 8192,
 };
 
 typedef enum statement {
@@ -61,7 +64,9 @@ typedef enum statement {
     S_COUNT_PUT,
     S_COUNTS,
     S_DATA_VERSION,
-    S_SNAPSHOT,
+    S_ENTITIES,
+    S_SUMS,
+    S_SUM_PUT,
     S_EXPIRED,
     S_PLANE_PUT,
     S_PLANES_EXPIRE,
@@ -80,7 +85,32 @@ typedef struct state {
     uint64_t floor;
     uint64_t log_entries;
     uint64_t counts[WEIR_ENTITY_TYPES];
+    weir_digest_t digest; /* the total of all sums */
 } state_t;
+
+/* The sums that something changed, as they were before (sums.c). */
+typedef struct sums_layer {
+    weir_digest_t saved[WEIR_DIGEST_BUCKETS];
+    uint16_t buckets[WEIR_DIGEST_BUCKETS];
+    bool touched[WEIR_DIGEST_BUCKETS];
+    size_t count;
+} sums_layer_t;
+
+typedef struct sums {
+    weir_digest_t now[WEIR_DIGEST_BUCKETS];
+    sums_layer_t write, group;
+} sums_t;
+
+typedef struct known_digest {
+    uint64_t version;
+    weir_digest_t digest;
+} known_digest_t;
+
+/* A version is in the slot of its number, until a later one takes that. */
+typedef struct digest_ring {
+    pthread_mutex_t lock;
+    known_digest_t known[DIGESTS_REMEMBERED];
+} digest_ring_t;
 
 typedef struct pending pending_t;
 
@@ -89,6 +119,7 @@ typedef struct store {
     weir_store_options_t options;
     char *path;
     weir_uuid_t workspace;
+    weir_digest_key_t digest_key;
 
     pthread_mutex_t queue_lock;
     pthread_cond_t arrivals; /* for a leader that gathers */
@@ -104,6 +135,8 @@ typedef struct store {
     connection_t writer;
     state_t state;
     int64_t data_version; /* another process changes it by committing */
+    sums_t sums;
+    weir_digester_t *digester;
 
     pthread_mutex_t readers_lock;
     pthread_cond_t readers_free;
@@ -113,6 +146,7 @@ typedef struct store {
     /* Copies of `state` for everybody. */
     _Atomic uint64_t version, floor;
     _Atomic uint64_t counts[WEIR_ENTITY_TYPES];
+    digest_ring_t ring;
 
     pthread_mutex_t watch_lock;
     void (*committed)(void *context, uint64_t version);
@@ -236,6 +270,37 @@ int weir_sqlite_apply(group_t *group, const prepared_op_t *op, size_t index,
 int weir_sqlite_apply_delete(group_t *group, weir_entity_type_t type, const weir_uuid_t *id,
                              size_t index, weir_store_result_t *result, weir_error_t *err);
 
+/* -- sums.c ----------------------------------------------------------------------------- */
+
+/* Reads the key, makes the leader's digester. */
+int weir_sqlite_sums_open(store_t *store, weir_error_t *err);
+/* The leader's sums, from the table. */
+int weir_sqlite_sums_load(store_t *store, weir_digest_t *ret_total, weir_error_t *err);
+int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, weir_error_t *err);
+/* Makes the key, and the sums of what is there. */
+int weir_sqlite_sums_migrate(connection_t *connection, weir_error_t *err);
+
+void weir_sqlite_sums_begin_write(sums_t *sums);
+void weir_sqlite_sums_undo_write(sums_t *sums);
+/* Not committed: the sums are again what they were before the group. */
+void weir_sqlite_sums_end_group(sums_t *sums, bool committed);
+/* An entity changes: its hash before, and after; NULL: there is none. */
+void weir_sqlite_sums_change(group_t *group, const weir_uuid_t *id, const weir_digest_t *gone,
+                             const weir_digest_t *come);
+/* Writes those that the group changed. */
+int weir_sqlite_sums_save(group_t *group, weir_error_t *err);
+
+/* In the order of versions, and before they are published. */
+void weir_sqlite_remember(store_t *store, uint64_t version, const weir_digest_t *digest);
+
+/* -- log.c, view.c ------------------------------------------------------------------------ */
+
+int weir_sqlite_read_log(connection_t *connection, uint64_t after, uint64_t up_to, weir_delta_fn fn,
+                         void *context, weir_error_t *err);
+/* Every entity, in weir_schema_order(). */
+int weir_sqlite_each_entity(connection_t *connection, weir_delta_fn fn, void *context,
+                            weir_error_t *err);
+
 /* -- the engine's functions -------------------------------------------------------------- */
 
 int weir_sqlite_get(weir_store_t *base, weir_entity_type_t type, const weir_uuid_t *id,
@@ -253,6 +318,18 @@ int weir_sqlite_deltas(weir_store_t *base, uint64_t after, uint64_t up_to, weir_
                        void *context, weir_error_t *err);
 int weir_sqlite_snapshot(weir_store_t *base, weir_delta_fn fn, void *context, uint64_t *ret_version,
                          weir_error_t *err);
+const weir_digest_key_t *weir_sqlite_digest_key(const weir_store_t *base);
+int weir_sqlite_digest(weir_store_t *base, uint64_t version, weir_digest_t *ret);
+int weir_sqlite_view_open(weir_store_t *base, weir_store_view_t **ret, weir_error_t *err);
+void weir_sqlite_view_close(weir_store_view_t *base);
+uint64_t weir_sqlite_view_version(const weir_store_view_t *base);
+int weir_sqlite_view_deltas(weir_store_view_t *base, uint64_t after, weir_delta_fn fn,
+                            void *context, weir_error_t *err);
+int weir_sqlite_view_page(weir_store_view_t *base, weir_store_cursor_t *cursor, size_t bytes_max,
+                          weir_delta_fn fn, void *context, bool *ret_more, weir_error_t *err);
+int weir_sqlite_view_sums(weir_store_view_t *base, weir_digest_t *sums, weir_error_t *err);
+int weir_sqlite_view_bucket(weir_store_view_t *base, unsigned bucket, weir_delta_fn fn,
+                            void *context, weir_error_t *err);
 int weir_sqlite_data_planes(weir_store_t *base, int64_t now_ms, weir_delta_fn fn, void *context,
                             weir_error_t *err);
 int weir_sqlite_write(weir_store_t *base, const weir_store_op_t *ops, size_t count,

@@ -13,6 +13,7 @@
 typedef struct migration {
     const char *name;
     const char *sql;
+    int (*run)(connection_t *connection, weir_error_t *err); /* after it; may be NULL */
 } migration_t;
 
 /* In order; never changed once released, only followed by others. */
@@ -38,7 +39,10 @@ static const migration_t migrations[] = {
       "CREATE TABLE plugin_name(name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;"
       "CREATE TABLE data_plane(node BLOB PRIMARY KEY, expires_ms INTEGER NOT NULL,"
       " document TEXT NOT NULL) WITHOUT ROWID;"
-      "CREATE INDEX data_plane_expiry ON data_plane(expires_ms);" },
+      "CREATE INDEX data_plane_expiry ON data_plane(expires_ms);",
+      NULL },
+    { "002_digest", "CREATE TABLE bucket(bucket INTEGER PRIMARY KEY, sum BLOB NOT NULL);",
+      weir_sqlite_sums_migrate },
 };
 
 enum { ARENA_BYTES = 64 * 1024 };
@@ -113,6 +117,7 @@ static store_t *new_store(const weir_store_options_t *options)
     pthread_mutex_init(&store->queue_lock, NULL);
     pthread_mutex_init(&store->readers_lock, NULL);
     pthread_mutex_init(&store->watch_lock, NULL);
+    pthread_mutex_init(&store->ring.lock, NULL);
     pthread_cond_init(&store->readers_free, NULL);
     store->base.engine = &weir_sqlite_engine;
     store->options = *options;
@@ -129,13 +134,38 @@ static void close_store(weir_store_t *base)
         weir_free(store->idle[i]);
     }
     weir_sqlite_disconnect(&store->writer);
+    weir_digester_free(store->digester);
     pthread_cond_destroy(&store->arrivals);
     pthread_mutex_destroy(&store->queue_lock);
     pthread_mutex_destroy(&store->readers_lock);
     pthread_mutex_destroy(&store->watch_lock);
+    pthread_mutex_destroy(&store->ring.lock);
     pthread_cond_destroy(&store->readers_free);
     weir_free(store->path);
     weir_free(store);
+}
+
+static int load_all(store_t *store, size_t done, state_t *ret, weir_error_t *err)
+{
+    int rc = weir_sqlite_load_state(&store->writer, ret, err);
+    if (rc == WEIR_OK)
+        rc = load_workspace(store, err);
+    if (rc == WEIR_OK && done == WEIR_COUNT(migrations))
+        rc = weir_sqlite_sums_open(store, err);
+    if (rc == WEIR_OK && done == WEIR_COUNT(migrations))
+        rc = weir_sqlite_sums_load(store, &ret->digest, err);
+    return rc;
+}
+
+/* In one transaction: the digest must be that of the version. */
+static int load(store_t *store, size_t done, state_t *ret, weir_error_t *err)
+{
+    int rc = weir_sqlite_run(&store->writer, S_BEGIN_READ, err, "");
+    if (rc != WEIR_OK)
+        return rc;
+    rc = load_all(store, done, ret, err);
+    int end = weir_sqlite_run(&store->writer, S_COMMIT, rc == WEIR_OK ? err : NULL, "");
+    return rc == WEIR_OK ? end : rc;
 }
 
 /* Opens whatever is there, bootstrapped or not; the file must exist. */
@@ -150,9 +180,7 @@ static int open_any(const weir_store_options_t *options, store_t **ret, size_t *
         rc = migrations_done(&store->writer, ret_done, err);
     state_t state = { 0 };
     if (rc == WEIR_OK && *ret_done > 0)
-        rc = weir_sqlite_load_state(&store->writer, &state, err);
-    if (rc == WEIR_OK && *ret_done > 0)
-        rc = load_workspace(store, err);
+        rc = load(store, *ret_done, &state, err);
     if (rc != WEIR_OK) {
         close_store(&store->base);
         return rc;
@@ -215,9 +243,12 @@ static int run_migrations(store_t *store, size_t *ret_done, weir_error_t *err)
     if (rc != WEIR_OK)
         return rc;
     rc = migrations_done(writer, &before, err);
-    for (size_t i = before; rc == WEIR_OK && i < WEIR_COUNT(migrations); i++)
+    for (size_t i = before; rc == WEIR_OK && i < WEIR_COUNT(migrations); i++) {
         if (sqlite3_exec(writer->db, migrations[i].sql, NULL, NULL, NULL) != SQLITE_OK)
             rc = weir_sqlite_error(writer, err);
+        else if (migrations[i].run != NULL)
+            rc = migrations[i].run(writer, err);
+    }
     if (rc == WEIR_OK)
         rc = weir_sqlite_meta_put_number(writer, "migrations", WEIR_COUNT(migrations), err);
     if (rc == WEIR_OK)
@@ -304,8 +335,11 @@ static int migrate(const weir_store_options_t *options, size_t *ret_done, weir_e
     if (rc != WEIR_OK)
         return rc;
     weir_assert(store != NULL);
-    if (before < WEIR_COUNT(migrations))
+    if (before < WEIR_COUNT(migrations)) {
         rc = run_migrations(store, &done, err);
+        if (rc == WEIR_OK)
+            rc = weir_sqlite_sums_open(store, err);
+    }
     /* Also when a kill came between the tables and their first rows. */
     weir_store_result_t result;
     if (rc == WEIR_OK && weir_uuid_is_zero(&store->workspace))
@@ -368,6 +402,15 @@ const weir_engine_t weir_sqlite_engine = {
     .count = count_rows,
     .deltas = weir_sqlite_deltas,
     .snapshot = weir_sqlite_snapshot,
+    .digest_key = weir_sqlite_digest_key,
+    .digest = weir_sqlite_digest,
+    .view_open = weir_sqlite_view_open,
+    .view_close = weir_sqlite_view_close,
+    .view_version = weir_sqlite_view_version,
+    .view_deltas = weir_sqlite_view_deltas,
+    .view_page = weir_sqlite_view_page,
+    .view_sums = weir_sqlite_view_sums,
+    .view_bucket = weir_sqlite_view_bucket,
     .put_data_plane = weir_sqlite_put_data_plane,
     .data_planes = weir_sqlite_data_planes,
 };
