@@ -4,7 +4,7 @@
 
 #include "image/internal.h"
 
-enum { LINKS_MAX = 8, LINK_DOCUMENT = 1, LINK_RECORD = 2 };
+enum { LINKS_MAX = 8, LINK_DOCUMENT = 1, LINK_RECORD = 2, DOCUMENT_BYTES_MAX = 64 * 1024 * 1024 };
 
 /* What an entity refers to; kept for its document and for its record, which are
  * of different writes while it is quarantined. */
@@ -27,21 +27,65 @@ struct weir_batch {
     bool full;
     int code; /* of LMDB: what a question about a record failed with; 0 is fine */
     uint64_t version;
+    int64_t now_ms; /* what is past by then has expired; known at commit */
     /* Keys to be looked at (again) at commit: what waits for something that it
      * refers to, or lost it. */
     weir_buffer_t pending;
-    /* Full batches: what was put. Open addressing; an empty slot has type 0xff. */
+    weir_buffer_t text; /* the document at work */
+    /* Full batches and buckets: what was put. Open addressing; an empty slot has
+     * type 0xff. */
     entity_key_t *seen;
     size_t seen_count, seen_capacity;
+    bool in_bucket; /* heal.c */
+    unsigned bucket;
+    weir_buffer_t differences;
+    bool has_stage;
+    weir_stage_t stage;
 };
 
-/* batch.c: the entity as if it had never been; unknown ones are nothing to do. */
+/* -- batch.c ------------------------------------------------------------------------- */
+
+/* What is hashed of an entity: its type's name, its id and its document, or instead
+ * the hash that the control plane told (sums.c). */
+typedef struct told {
+    bool stored; /* this is more than what key and document say */
+    bool has_hash;
+    weir_digest_t hash;
+    weir_uuid_t id;
+    weir_str_t type;
+} told_t;
+
+/* A row with its id, if it came with one, and the hash that was told, or NULL. */
+int put_row(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id, const weir_json_t *row,
+            const weir_digest_t *hash, weir_error_t *err);
+/* The entity as if it had never been; unknown ones are nothing to do. */
 int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
+/* As weir_batch_commit(): what ended by `now_ms` has expired; `committed_ms` is noted. */
+int batch_finish(weir_batch_t *batch, int64_t now_ms, int64_t committed_ms, weir_error_t *err);
+/* WEIR_NOT_FOUND; else lives until the next write. */
+int read_document(weir_batch_t *batch, const entity_key_t *key, weir_str_t *ret, weir_error_t *err);
 
-/* Key of a row whose type, or whose id, is unknown here. */
-entity_key_t odd_key(weir_entity_type_t type, weir_str_t type_name, const weir_json_t *row);
+#define UNKNOWN_TYPE "this data plane knows no such type of entity"
 
-/* quarantine.c */
+/* -- judge.c: is an entity good? ------------------------------------------------------- */
+
+int drop_record(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
+bool is_good(weir_batch_t *batch, const entity_key_t *key);
+/* Quarantine. `document`: what the row refers to. */
+int refuse(weir_batch_t *batch, const entity_key_t *key, weir_str_t type, const weir_json_t *row,
+           const links_t *document, const char *field, const char *reason, weir_error_t *err);
+/* The row as the model completes it. WEIR_INVALID: `why` says why not. */
+int accept_row(const weir_schema_t *schema, const entity_key_t *key, const weir_json_t *row,
+               weir_json_t **ret, weir_error_t *why);
+/* `entity` is valid: is all there that it refers to, and does it compile? With `last`
+ * false, what is missing may still come. `fresh`: nothing of it is stored but its
+ * document. */
+int judge(weir_batch_t *batch, const weir_schema_t *schema, const entity_key_t *key,
+          const weir_json_t *entity, bool fresh, bool last, weir_error_t *err);
+int judge_pending(weir_batch_t *batch, weir_error_t *err);
+
+/* -- quarantine.c ------------------------------------------------------------------------ */
+
 bool view_quarantined(weir_str_t value, weir_quarantined_t *ret);
 int quarantine_put(weir_batch_t *batch, const entity_key_t *key, weir_str_t type,
                    const weir_json_t *row, const char *field, const char *reason, bool serving,
@@ -49,20 +93,49 @@ int quarantine_put(weir_batch_t *batch, const entity_key_t *key, weir_str_t type
 int quarantine_remove(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 bool quarantine_has(weir_batch_t *batch, const entity_key_t *key);
 
-/* links.c */
+/* -- links.c -------------------------------------------------------------------------------- */
+
 int links_of(const weir_schema_t *schema, const weir_json_t *entity, links_t *ret,
              weir_error_t *err);
 int links_load(weir_batch_t *batch, const entity_key_t *key, links_t *ret, weir_error_t *err);
-/* Replaces what is stored for `key`, and the other way round. */
-int links_store(weir_batch_t *batch, const entity_key_t *key, const links_t *links,
+/* Replaces what is stored for `key` (`fresh`: nothing), and the other way round. */
+int links_store(weir_batch_t *batch, const entity_key_t *key, const links_t *links, bool fresh,
                 weir_error_t *err);
 /* Adds everybody who refers to `key` to the pending ones. */
 int links_wake(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 
-/* links.c */
 int seen_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 bool seen_has(const weir_batch_t *batch, const entity_key_t *key);
+void seen_clear(weir_batch_t *batch);
 
 int pending_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
+
+/* -- sums.c ------------------------------------------------------------------------------------ */
+
+bool told_view(MDB_val value, told_t *ret);
+/* What is hashed of the entity `key`; `type` lives until the next write. */
+int told_get(MDB_txn *txn, MDB_dbi dbi, uint64_t count, const entity_key_t *key, told_t *ret,
+             weir_error_t *err);
+int told_load(weir_batch_t *batch, const entity_key_t *key, told_t *ret, weir_error_t *err);
+/* `before`: something is stored. */
+int told_store(weir_batch_t *batch, const entity_key_t *key, const told_t *told, bool before,
+               weir_error_t *err);
+int told_remove(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
+int told_hash(weir_digester_t *digester, const told_t *told, weir_str_t document,
+              weir_digest_t *ret, weir_error_t *err);
+/* Adds a document to the sums, or takes it away. Nothing to do without a key. */
+int sums_count(weir_batch_t *batch, const told_t *told, weir_str_t document, bool add,
+               weir_error_t *err);
+int sums_write(weir_batch_t *batch, weir_error_t *err); /* what the batch changed */
+void sums_forget(weir_batch_t *batch);                  /* at its end */
+
+/* -- heal.c --------------------------------------------------------------------------------------
+ */
+
+/* Inside a bucket: WEIR_INVALID for an id that is not of it. */
+int bucket_check(const weir_batch_t *batch, const weir_uuid_t *id, weir_error_t *err);
+/* Notes that a row was put, and how it differs from what was there. */
+int bucket_note(weir_batch_t *batch, weir_difference_t what, const told_t *told,
+                const weir_json_t *row, weir_error_t *err);
 
 #endif

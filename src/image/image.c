@@ -1,8 +1,6 @@
 /* image.c -- opening the environment, its state, growth and upkeep. */
 #include "image/internal.h"
 
-#include "base/clock.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,8 +9,8 @@
 #include <unistd.h>
 
 static const char *const database_names[DATABASES] = {
-    "state", "documents", "records", "router",     "buckets",    "ranks",
-    "names", "plans",     "links",   "dependents", "quarantine", "expiry",
+    "state", "documents", "records",    "router",     "buckets", "ranks", "names",
+    "plans", "links",     "dependents", "quarantine", "expiry",  "sums",  "told",
 };
 
 int lmdb_error(int code, weir_error_t *err, const char *what)
@@ -77,21 +75,11 @@ static int make_directory(const char *path, weir_error_t *err)
     return WEIR_OK;
 }
 
-/* Reads the state inside `txn`; a new environment gets its first one. */
-static int load_state(weir_image_t *image, MDB_txn *txn, state_t *ret, weir_error_t *err)
+int load_state(const weir_image_t *image, MDB_txn *txn, state_t *ret, weir_error_t *err)
 {
     MDB_val key = val("state", 5);
     MDB_val value;
     int code = mdb_get(txn, image->dbi[DB_STATE], &key, &value);
-    if (code == MDB_NOTFOUND) {
-        *ret = (state_t){ .format_documents = FORMAT_DOCUMENTS,
-                          .format_records = FORMAT_RECORDS,
-                          .generation = (uint64_t)weir_clock_ms() << 20,
-                          .documented_order = image->options.documented_order };
-        value = val(ret, sizeof(*ret));
-        code = mdb_put(txn, image->dbi[DB_STATE], &key, &value, 0);
-        return code == 0 ? WEIR_OK : lmdb_error(code, err, "state");
-    }
     if (code != 0)
         return lmdb_error(code, err, "state");
     uint32_t format = 0;
@@ -110,6 +98,54 @@ static int load_state(weir_image_t *image, MDB_txn *txn, state_t *ret, weir_erro
                               "the image has records of format %u, this version reads up to %d",
                               ret->format_records, FORMAT_RECORDS);
     return WEIR_OK;
+}
+
+int load_note(const weir_image_t *image, MDB_txn *txn, const char *name, void *ret, size_t bytes,
+              weir_error_t *err)
+{
+    MDB_val key = val(name, strlen(name));
+    MDB_val value;
+    int code = mdb_get(txn, image->dbi[DB_STATE], &key, &value);
+    if (code != 0)
+        return lmdb_error(code, err, name);
+    if (value.mv_size != bytes)
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "the image's %s has %zu bytes, not %zu",
+                              name, value.mv_size, bytes);
+    memcpy(ret, value.mv_data, bytes);
+    return WEIR_OK;
+}
+
+int store_note(const weir_image_t *image, MDB_txn *txn, const char *name, const void *data,
+               size_t bytes, weir_error_t *err)
+{
+    MDB_val key = val(name, strlen(name));
+    MDB_val value = val(data, bytes);
+    int code = mdb_put(txn, image->dbi[DB_STATE], &key, &value, 0);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, name);
+}
+
+/* Milliseconds in the upper bits, what is left of them below: later images have larger
+ * ones, and no image commits as often as this counts. */
+uint64_t new_generation(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return ms << 20 | (uint64_t)now.tv_nsec % 1000000;
+}
+
+/* The first state of a new environment. */
+static int first_state(const weir_image_t *image, MDB_txn *txn, const birth_t *birth, state_t *ret,
+                       weir_error_t *err)
+{
+    *ret = (state_t){ .format_documents = FORMAT_DOCUMENTS,
+                      .format_records = FORMAT_RECORDS,
+                      .generation = birth != NULL ? birth->generation : new_generation(),
+                      .documented_order = image->options.documented_order };
+    int rc = store_note(image, txn, "state", ret, sizeof(*ret), err);
+    if (rc == WEIR_OK && birth != NULL)
+        rc = store_note(image, txn, NOTE_STAGE, &birth->stage, sizeof(birth->stage), err);
+    return rc;
 }
 
 static int open_environment(weir_image_t *image, weir_error_t *err)
@@ -133,7 +169,39 @@ static int open_environment(weir_image_t *image, weir_error_t *err)
     return code == 0 ? WEIR_OK : lmdb_error(code, err, image->path);
 }
 
-int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
+/* An image that serves is no stage: what says so is left of a switch. */
+static int forget_stage(const weir_image_t *image, MDB_txn *txn, weir_error_t *err)
+{
+    MDB_val key = val(NOTE_STAGE, strlen(NOTE_STAGE));
+    int code = mdb_del(txn, image->dbi[DB_STATE], &key, NULL);
+    return code == 0 || code == MDB_NOTFOUND ? WEIR_OK : lmdb_error(code, err, "stage");
+}
+
+static int open_contents(weir_image_t *image, const birth_t *birth, state_t *ret, weir_error_t *err)
+{
+    MDB_txn *txn = NULL;
+    int code = mdb_txn_begin(image->env, NULL, 0, &txn);
+    if (code != 0)
+        return lmdb_error(code, err, "begin");
+    int rc = open_databases(image->env, txn, MDB_CREATE, image->dbi, err);
+    if (rc == WEIR_OK)
+        rc = load_state(image, txn, ret, err);
+    if (rc == WEIR_NOT_FOUND)
+        rc = first_state(image, txn, birth, ret, err);
+    else if (rc == WEIR_OK && birth == NULL)
+        rc = forget_stage(image, txn, err);
+    if (rc == WEIR_OK)
+        rc = sums_open(image, txn, err);
+    if (rc != WEIR_OK) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    code = mdb_txn_commit(txn);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "first commit");
+}
+
+int open_image(const weir_image_options_t *options, const birth_t *birth, weir_image_t **ret,
+               weir_error_t *err)
 {
     weir_image_t *image = weir_calloc(1, sizeof(*image));
     if (image == NULL)
@@ -142,27 +210,14 @@ int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, wei
     image->map_bytes = options->map_bytes;
     image->options.path = NULL; /* ours is `path` */
     image->path = weir_strdup(weir_str(options->path));
+    state_t state = { 0 };
     int rc = image->path != NULL ? make_directory(options->path, err) : weir_error_memory(err);
     if (rc == WEIR_OK)
         rc = unsynced_check(image, err);
     if (rc == WEIR_OK)
         rc = open_environment(image, err);
-    MDB_txn *txn = NULL;
-    state_t state = { 0 };
-    if (rc == WEIR_OK) {
-        int code = mdb_txn_begin(image->env, NULL, 0, &txn);
-        rc = code == 0 ? open_databases(image->env, txn, MDB_CREATE, image->dbi, err)
-                       : lmdb_error(code, err, "begin");
-    }
     if (rc == WEIR_OK)
-        rc = load_state(image, txn, &state, err);
-    if (rc == WEIR_OK) {
-        int code = mdb_txn_commit(txn);
-        txn = NULL;
-        rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "first commit");
-    }
-    if (txn != NULL)
-        mdb_txn_abort(txn);
+        rc = open_contents(image, birth, &state, err);
     if (rc == WEIR_OK && (state.format_records != FORMAT_RECORDS ||
                           state.documented_order != options->documented_order))
         rc = weir_image_recompile(image, err);
@@ -176,12 +231,19 @@ int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, wei
     return WEIR_OK;
 }
 
+int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
+{
+    int rc = recover_switch(options->path, err);
+    return rc == WEIR_OK ? open_image(options, NULL, ret, err) : rc;
+}
+
 void weir_image_close(weir_image_t *image)
 {
     if (image == NULL)
         return;
     if (image->env != NULL)
         mdb_env_close(image->env);
+    sums_close(image);
     weir_free(image->path);
     weir_free(image);
 }
@@ -232,7 +294,9 @@ void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret)
                                  .entities = state->entities,
                                  .commits = state->commits,
                                  .committed_ms = state->committed_ms,
-                                 .default_workspace = state->workspace };
+                                 .default_workspace = state->workspace,
+                                 .has_digest = state->has_digest != 0,
+                                 .digest = state->digest };
     if (mdb_env_info(env, &info) == 0 && mdb_env_stat(env, &stat) == 0)
         ret->bytes_used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
 }

@@ -70,7 +70,8 @@ void weir_batch_abort(weir_batch_t *batch); /* NULL is fine */
 
 /* As weir_batch_put(), for a row that comes with its id and, if the control plane had
  * to change it for this data plane's version, with the hash of its own form (`told`;
- * NULL: the hash is that of the row). */
+ * NULL: the hash is that of the row). While the image has a key, rows of
+ * weir_batch_put() count as well, so its sums are right whoever sent the rows. */
 int weir_batch_put_told(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id,
                         const weir_json_t *row, const weir_digest_t *told, weir_error_t *err);
 int weir_batch_delete_id(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id,
@@ -83,17 +84,22 @@ typedef enum weir_difference {
 } weir_difference_t;
 
 /* From here to weir_batch_bucket_end() what is put is the whole content of `bucket`:
- * the rest of it goes. `found` is told each difference. */
+ * the rest of it goes; not in a full batch. WEIR_INVALID: there is no such bucket, or
+ * (from a put) the id is not of it; then abort the batch. `found` is told each difference,
+ * with what people call the entity (of a secret key no more than how it begins). */
 int weir_batch_bucket_begin(weir_batch_t *batch, unsigned bucket, weir_error_t *err);
 int weir_batch_bucket_end(weir_batch_t *batch,
                           void (*found)(void *context, weir_difference_t what, weir_str_t type,
                                         const weir_uuid_t *id, weir_str_t name),
                           void *context, weir_error_t *err);
-/* The digest as it is with what the batch did so far. */
+/* The digest as it is with what the batch did so far; a full batch: before what it did
+ * not put is gone. WEIR_NOT_FOUND: no key. */
 int weir_batch_digest(weir_batch_t *batch, weir_digest_t *ret, weir_error_t *err);
 
-/* The key of the cluster's digests. Another one than before, or the first: all sums
- * are computed anew from the documents. Without a key there is no digest. */
+/* The key of the cluster's digests; the image keeps it. Another one than before, or the
+ * first: all sums are computed anew from the documents, in one transaction (hashes that
+ * were told stay as they are: healing brings those of the new key). The same: nothing to
+ * do. Without a key there is no digest. */
 int weir_image_set_digest_key(weir_image_t *image, const weir_digest_key_t *key, weir_error_t *err);
 /* Fingerprint of the key; empty without one. */
 int weir_image_digest_key(weir_image_t *image, char ret[WEIR_DIGEST_FINGERPRINT_TEXT + 1],
@@ -115,20 +121,24 @@ typedef struct weir_stage {
     bool pages_done;
 } weir_stage_t;
 
-/* Opens PATH.stage with the options of `live`; what is there already goes on if
- * its snapshot is `snapshot`, anything else is thrown away. `snapshot` 0: only what
- * is there already, or WEIR_NOT_FOUND. */
+/* Opens PATH.stage with the options and the digest key of `live`, not flushed at each
+ * commit; what is there already goes on if its snapshot is `snapshot`, anything else is
+ * thrown away. `snapshot` 0: only what is there already, or WEIR_NOT_FOUND. Fill it with
+ * batches that are not full; call weir_image_grow() as for any image. */
 int weir_image_stage_open(weir_image_t *live, uint64_t snapshot, weir_image_t **ret,
                           weir_error_t *err);
+/* As of its last commit. WEIR_NOT_FOUND: this image is no stage. */
 int weir_image_stage(weir_image_t *stage, weir_stage_t *ret, weir_error_t *err);
 /* Goes in with this batch. */
 void weir_batch_stage(weir_batch_t *batch, const weir_stage_t *now);
 /* Gives memory that the filling touched back to the system. */
 void weir_image_cool(weir_image_t *image);
-/* `*live` is closed and replaced by `stage`, which is complete with its last batch;
- * readers move at once. On failure *live stays and serves, and `stage` is open still. */
+/* `*live` is closed and replaced by `stage`, whose last batch has been committed: it is
+ * marked complete, flushed, and put in place; readers move at once. A crash at any moment
+ * leaves one or the other to be opened. On failure *live stays and serves, and `stage` is
+ * open still. */
 int weir_image_switch(weir_image_t **live, weir_image_t *stage, weir_error_t *err);
-/* Closes and removes it. */
+/* Closes and removes it. NULL is fine. */
 void weir_image_stage_discard(weir_image_t *stage);
 
 typedef struct weir_image_verdict {
@@ -179,8 +189,10 @@ typedef struct weir_image_state {
 } weir_image_state_t;
 
 int weir_image_state(weir_image_t *image, weir_image_state_t *ret, weir_error_t *err);
-/* Rows whose ttl ended by `now_ms` are removed, at most 1000 at a time; when the next
- * one ends (not after `now_ms` if there are more already), or 0. */
+/* Rows whose ttl ended by `now_ms` serve no longer, at most 1000 at a time; *ret_next_ms:
+ * when the next one ends (not after `now_ms` if there are more already), or 0. Look-ups
+ * do not find them from that second on, also if this comes late. Their documents stay,
+ * and count, until the control plane deletes them. */
 int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
                       weir_error_t *err);
 
@@ -190,7 +202,8 @@ typedef struct weir_reader weir_reader_t; /* one per process and thread */
 
 /* WEIR_NOT_FOUND: no image there yet; try again later. When the agent sets the image
  * aside and makes another one, weir_reader_enter() moves there, within a second or
- * so of its first full set; versions of records never repeat. */
+ * so of its first full set; to a stage that takes its place, with the first look after
+ * the switch. Versions of records never repeat. */
 int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err);
 void weir_reader_close(weir_reader_t *reader);
 int weir_reader_enter(weir_reader_t *reader, weir_error_t *err);

@@ -2,9 +2,11 @@
  *
  * Databases of the environment (keys; "id" is type byte + 16 bytes of UUID):
  *
- *   state       one struct: format, version, counters. Written last in each
- *               transaction, read first by each reader
- *   documents   id -> JSON as the control plane sent it, completed
+ *   state       one struct: format, version, counters, digest. Written last in each
+ *               transaction, read first by each reader. Beside it the key of digests
+ *               and, in a stage, how far it is
+ *   documents   id -> JSON as the control plane sent it: what digests are of. What
+ *               is missing in it is completed when it is compiled
  *   records     id -> flat record. Its presence means: this entity is good
  *   router      class | host | 0 | path -> route entries, best first (router.h)
  *   buckets     ... | what tells them apart -> route entries, best first
@@ -15,6 +17,12 @@
  *   dependents  id referred to | id -> nothing: links, the other way round
  *   quarantine  id -> why it is not (or not newly) served
  *   expiry      unix seconds, big endian | id -> nothing
+ *   sums        bucket, u16 big endian -> sum of its entities' hashes; zero is absent
+ *   told        id -> what is hashed if that does not follow from key and document:
+ *               the type's name and id of an unknown type, a hash that was told (sums.c)
+ *
+ * The first two bytes of a key's UUID are those of the id that the control plane
+ * named, also for rows of unknown types: so a bucket is a range of keys.
  *
  * What an entity has in router, names, plans and expiry follows from its record
  * alone: so taking an entity away, or replacing it, needs no search. */
@@ -29,7 +37,7 @@
 #include <time.h>
 
 enum {
-    FORMAT_DOCUMENTS = 2, /* documents and databases: another one cannot be read */
+    FORMAT_DOCUMENTS = 3, /* documents and databases: another one cannot be read */
     FORMAT_RECORDS = 1,   /* records: another one is compiled anew from documents */
     ID_BYTES = 17,
     KEY_BYTES_MAX = 500,  /* LMDB's own limit is 511 */
@@ -51,6 +59,8 @@ typedef enum database {
     DB_DEPENDENTS,
     DB_QUARANTINE,
     DB_EXPIRY,
+    DB_SUMS,
+    DB_TOLD,
     DATABASES
 } database_t;
 
@@ -74,8 +84,12 @@ typedef struct state {
     uint32_t complete;
     uint32_t documented_order; /* the priority layout that the router was built with */
     weir_uuid_t workspace;
-    uint64_t routing; /* `commits` when a route, service or plugin last changed */
-    uint64_t reserved[3];
+    uint64_t routing;     /* `commits` when a route, service or plugin last changed */
+    weir_digest_t digest; /* of all documents; with has_digest only */
+    uint64_t told;        /* entries of DB_TOLD: 0 needs no look */
+    uint32_t has_digest;  /* there is a key */
+    uint32_t superseded;  /* another image has taken this one's place: readers move on */
+    uint64_t reserved[4];
 } state_t;
 
 struct weir_image {
@@ -84,8 +98,17 @@ struct weir_image {
     weir_image_options_t options;
     char *path;
     uint64_t map_bytes;
-    bool unsynced; /* unsynced.c */
+    bool unsynced;             /* unsynced.c */
+    weir_digester_t *digester; /* sums.c; NULL: no key */
+    weir_digest_key_t key;
+    struct sum_changes *changes; /* of the batch at work */
 };
+
+/* What an image is made with when it is made as a stage (stage.c). */
+typedef struct birth {
+    uint64_t generation;
+    weir_stage_t stage;
+} birth_t;
 
 struct weir_reader {
     char *path;
@@ -97,6 +120,7 @@ struct weir_reader {
     MDB_txn *txn; /* reset while outside */
     MDB_cursor *router, *buckets;
     bool inside;
+    bool left;                   /* it was superseded, and we looked for the next one */
     state_t state;               /* as of enter */
     size_t txn_id;               /* that it is of */
     struct regex_cache *regexes; /* regex.c */
@@ -146,6 +170,29 @@ int each_record(MDB_txn *txn, MDB_dbi dbi, const char *what,
                 void *context, weir_error_t *err);
 int open_databases(MDB_env *env, MDB_txn *txn, unsigned flags, MDB_dbi dbi[DATABASES],
                    weir_error_t *err);
+/* Reads the state inside `txn`. WEIR_NOT_FOUND: the environment is new. */
+int load_state(const weir_image_t *image, MDB_txn *txn, state_t *ret, weir_error_t *err);
+/* A value of the state database under another name; WEIR_NOT_FOUND, WEIR_CORRUPT if
+ * it has another length. */
+int load_note(const weir_image_t *image, MDB_txn *txn, const char *name, void *ret, size_t bytes,
+              weir_error_t *err);
+int store_note(const weir_image_t *image, MDB_txn *txn, const char *name, const void *data,
+               size_t bytes, weir_error_t *err);
+#define NOTE_KEY   "digest key"
+#define NOTE_STAGE "stage"
+/* `birth`: as a stage, and what it begins with if it is new. */
+int open_image(const weir_image_options_t *options, const birth_t *birth, weir_image_t **ret,
+               weir_error_t *err);
+/* Record versions count on from this: no two images share one. */
+uint64_t new_generation(void);
+
+/* stage.c: what a switch that was cut off left behind is put right. */
+int recover_switch(const char *path, weir_error_t *err);
+extern bool image_test_without_exchange; /* as if the file system had no exchange */
+
+/* sums.c: the key, from the state database; none is fine. */
+int sums_open(weir_image_t *image, MDB_txn *txn, weir_error_t *err);
+void sums_close(weir_image_t *image);
 
 /* unsynced.c */
 int unsynced_check(const weir_image_t *image, weir_error_t *err);

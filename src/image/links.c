@@ -1,4 +1,4 @@
-/* links.c -- who refers to whom, both ways, and the set of what a full batch put. */
+/* links.c -- who refers to whom, both ways, and the set of what a batch put. */
 #include "image/batch.h"
 
 static int add_link(void *context, const weir_field_t *field, const weir_schema_t *to,
@@ -63,11 +63,11 @@ static int change_dependent(weir_batch_t *batch, const entity_key_t *to, const e
     return code == 0 || code == MDB_NOTFOUND ? WEIR_OK : lmdb_error(code, err, "dependents");
 }
 
-int links_store(weir_batch_t *batch, const entity_key_t *key, const links_t *links,
+int links_store(weir_batch_t *batch, const entity_key_t *key, const links_t *links, bool fresh,
                 weir_error_t *err)
 {
-    links_t before;
-    int rc = links_load(batch, key, &before, err);
+    links_t before = { .count = 0 };
+    int rc = fresh ? WEIR_OK : links_load(batch, key, &before, err);
     for (size_t i = 0; rc == WEIR_OK && i < before.count; i++)
         if (!has_link(links, &before.list[i].to))
             rc = change_dependent(batch, &before.list[i].to, key, false, err);
@@ -119,7 +119,8 @@ int pending_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
     return rc == WEIR_OK ? rc : weir_error_memory(err);
 }
 
-/* -- the set of a full batch ------------------------------------------------------------- */
+/* -- the set of a full batch, or of a bucket
+ * ------------------------------------------------------------- */
 
 enum { SLOT_EMPTY = 0xff, SEEN_FIRST = 1024 };
 
@@ -159,4 +160,11 @@ bool seen_has(const weir_batch_t *batch, const entity_key_t *key)
 {
     return batch->seen_capacity > 0 &&
            batch->seen[seen_slot(batch->seen, batch->seen_capacity, key)].bytes[0] != SLOT_EMPTY;
+}
+
+void seen_clear(weir_batch_t *batch)
+{
+    if (batch->seen_count > 0)
+        memset(batch->seen, SLOT_EMPTY, batch->seen_capacity * sizeof(*batch->seen));
+    batch->seen_count = 0;
 }

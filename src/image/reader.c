@@ -59,21 +59,33 @@ static int open_transaction(weir_reader_t *reader, weir_error_t *err)
     return WEIR_OK;
 }
 
+/* Which file it is that is open: the path may lead to another one already. */
+static int note_file(weir_reader_t *reader, weir_error_t *err)
+{
+    mdb_filehandle_t file = -1;
+    struct stat info = { 0 };
+    if (mdb_env_get_fd(reader->env, &file) != 0 || fstat(file, &info) != 0)
+        return weir_error_errno(err, errno, "cannot look at the image %s", reader->path);
+    reader->device = info.st_dev;
+    reader->inode = info.st_ino;
+    return WEIR_OK;
+}
+
 int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
 {
     struct stat file = { 0 };
-    int rc = data_file(path, &file, err);
+    int rc = data_file(path, &file, err); /* LMDB would make what is not there */
     if (rc != WEIR_OK)
         return rc;
     weir_reader_t *reader = weir_calloc(1, sizeof(*reader));
     if (reader == NULL)
         return weir_error_memory(err);
-    reader->device = file.st_dev;
-    reader->inode = file.st_ino;
     reader->path = weir_strdup(weir_str(path));
     reader->regexes = regex_cache_new(REGEXES_MAX);
     rc = reader->path != NULL && reader->regexes != NULL ? open_environment(reader, err)
                                                          : weir_error_memory(err);
+    if (rc == WEIR_OK)
+        rc = note_file(reader, err);
     if (rc == WEIR_OK)
         rc = open_transaction(reader, err);
     if (rc != WEIR_OK) {
@@ -105,12 +117,12 @@ void weir_reader_close(weir_reader_t *reader)
 
 /* The agent may have set the image aside and made another one: that one is ours as
  * soon as it is complete. Until then what we have serves. */
-static void follow_replacement(weir_reader_t *reader)
+static void follow_replacement(weir_reader_t *reader, bool at_once)
 {
     struct timespec now;
     struct stat file = { 0 };
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    if (now.tv_sec - reader->looked_s < LOOK_AGAIN_S)
+    if (!at_once && now.tv_sec - reader->looked_s < LOOK_AGAIN_S)
         return;
     reader->looked_s = now.tv_sec;
     if (data_file(reader->path, &file, NULL) != WEIR_OK ||
@@ -154,26 +166,42 @@ static int read_state(weir_reader_t *reader, weir_error_t *err)
     int code = mdb_get(reader->txn, reader->dbi[DB_STATE], &key, &value);
     if (code != 0)
         return lmdb_error(code, err, "state");
+    uint32_t formats[2] = { 0, 0 }; /* what the state begins with, also another one's */
+    if (value.mv_size >= sizeof(formats))
+        memcpy(formats, value.mv_data, sizeof(formats));
+    if (formats[0] != FORMAT_DOCUMENTS || formats[1] != FORMAT_RECORDS)
+        return weir_error_set(err, WEIR_UNSUPPORTED, NULL, "the image has formats %u and %u",
+                              formats[0], formats[1]);
     if (value.mv_size != sizeof(reader->state))
         return weir_error_set(err, WEIR_CORRUPT, NULL, "the image's state is damaged");
     memcpy(&reader->state, value.mv_data, sizeof(reader->state));
-    if (reader->state.format_documents != FORMAT_DOCUMENTS ||
-        reader->state.format_records != FORMAT_RECORDS)
-        return weir_error_set(err, WEIR_UNSUPPORTED, NULL, "the image has formats %u and %u",
-                              reader->state.format_documents, reader->state.format_records);
     return WEIR_OK;
 }
 
-int weir_reader_enter(weir_reader_t *reader, weir_error_t *err)
+static int enter(weir_reader_t *reader, weir_error_t *err)
 {
-    weir_assert(!reader->inside);
-    follow_replacement(reader);
     int code = renew(reader);
     int rc = code == 0 ? read_state(reader, err) : lmdb_error(code, err, "renew");
     reader->txn_id = rc == WEIR_OK ? mdb_txn_id(reader->txn) : 0;
     if (rc != WEIR_OK)
         weir_reader_leave(reader);
     return rc;
+}
+
+int weir_reader_enter(weir_reader_t *reader, weir_error_t *err)
+{
+    weir_assert(!reader->inside);
+    follow_replacement(reader, false);
+    int rc = enter(reader, err);
+    if (rc == WEIR_OK && (reader->state.superseded == 0 || reader->left))
+        return rc;
+    /* Its last transaction says that the next one is in place; or it has become useless,
+     * and the next one may be there. Should we fail to go there now, this one serves on,
+     * and we try again each second. */
+    weir_reader_leave(reader);
+    reader->left = true;
+    follow_replacement(reader, true);
+    return enter(reader, err);
 }
 
 void weir_reader_leave(weir_reader_t *reader)
@@ -196,7 +224,7 @@ int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err)
 {
     MDB_envinfo info;
     if (!reader->inside) {
-        follow_replacement(reader);
+        follow_replacement(reader, false);
         int code = mdb_env_info(reader->env, &info);
         int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "info");
         if (rc == WEIR_OK && info.me_last_txnid != reader->txn_id) {

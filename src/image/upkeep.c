@@ -2,7 +2,7 @@
  * rows, records of another version made anew. */
 #include "image/batch.h"
 
-#include "base/json.h"
+#include "base/clock.h"
 
 int weir_image_grow(weir_image_t *image, weir_error_t *err)
 {
@@ -39,59 +39,6 @@ static int drop_derived(weir_batch_t *batch, weir_error_t *err)
     return WEIR_OK;
 }
 
-typedef struct odd {
-    weir_batch_t *batch;
-    weir_json_t *list;
-} odd_t;
-
-static int take_odd_one(void *context, MDB_val key, MDB_val value, weir_error_t *err)
-{
-    odd_t *odd = context;
-    weir_batch_t *batch = odd->batch;
-    weir_quarantined_t entry;
-    weir_json_t *row = NULL;
-    MDB_val text;
-    if (key.mv_size != ID_BYTES || *(const uint8_t *)key.mv_data != WEIR_ENTITY_NONE)
-        return WEIR_OK;
-    if (!view_quarantined(val_str(value), &entry) ||
-        mdb_get(batch->txn, batch->image->dbi[DB_DOCUMENTS], &key, &text) != 0 ||
-        weir_json_parse(val_str(text), &row, NULL) != WEIR_OK)
-        return WEIR_OK;
-    weir_json_t *one = weir_json_new_object();
-    int rc = weir_json_set(one, "row", row);
-    if (rc == WEIR_OK)
-        rc = weir_json_set(one, "type", weir_json_new_string(entry.type));
-    if (rc == WEIR_OK)
-        rc = weir_json_append(odd->list, one);
-    else
-        weir_json_free(one);
-    return rc == WEIR_OK ? rc : weir_error_memory(err);
-}
-
-/* Documents of types that were unknown, as [{"type":..., "row":...}]: only the
- * quarantine knows what they call themselves. */
-static int take_odd(weir_batch_t *batch, weir_json_t *ret, weir_error_t *err)
-{
-    odd_t odd = { .batch = batch, .list = ret };
-    return each_record(batch->txn, batch->image->dbi[DB_QUARANTINE], "quarantine", take_odd_one,
-                       &odd, err);
-}
-
-static int put_odd_again(weir_batch_t *batch, const weir_json_t *odd, weir_error_t *err)
-{
-    int rc = WEIR_OK;
-    for (const weir_json_t *one = weir_json_first(odd); rc == WEIR_OK && one != NULL;
-         one = weir_json_next(one)) {
-        weir_str_t type = weir_json_get_string(one, "type", WEIR_STR(""));
-        const weir_json_t *row = weir_json_get(one, "row");
-        entity_key_t key = odd_key(WEIR_ENTITY_NONE, type, row);
-        rc = remove_entity(batch, &key, err);
-        if (rc == WEIR_OK)
-            rc = weir_batch_put(batch, type, row, err);
-    }
-    return rc;
-}
-
 static int note_pending(void *context, MDB_val key, MDB_val value, weir_error_t *err)
 {
     entity_key_t k;
@@ -115,19 +62,14 @@ int weir_image_recompile(weir_image_t *image, weir_error_t *err)
     if (rc != WEIR_OK)
         return rc;
     batch->version = batch->state.version;
-    WEIR_AUTO(json) weir_json_t *odd = weir_json_new_array();
-    rc = odd != NULL ? take_odd(batch, odd, err) : weir_error_memory(err);
-    if (rc == WEIR_OK)
-        rc = drop_derived(batch, err);
-    if (rc == WEIR_OK)
-        rc = put_odd_again(batch, odd, err);
+    rc = drop_derived(batch, err);
     if (rc == WEIR_OK)
         rc = all_pending(batch, err);
     if (rc != WEIR_OK) {
         weir_batch_abort(batch);
         return rc;
     }
-    return weir_batch_commit(batch, batch->state.committed_ms, err);
+    return batch_finish(batch, weir_clock_ms(), batch->state.committed_ms, err);
 }
 
 /* The first of the expiry index. WEIR_NOT_FOUND: it is empty. */
@@ -170,7 +112,11 @@ int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, in
         rc = first_expiry(batch, ret_next_ms, &entity, err);
         if (rc != WEIR_OK || *ret_next_ms > now_ms || *ret_count == EXPIRE_MAX)
             break;
-        rc = remove_entity(batch, &entity, err);
+        /* Its document stays until the control plane deletes it; should that be another
+         * one, which is not served yet, it is judged anew. */
+        rc = drop_record(batch, &entity, err);
+        if (rc == WEIR_OK)
+            rc = pending_add(batch, &entity, err);
         if (rc != WEIR_OK)
             break;
         ++*ret_count;
@@ -183,5 +129,5 @@ int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, in
         weir_batch_abort(batch);
         return rc;
     }
-    return weir_batch_commit(batch, batch->state.committed_ms, err);
+    return batch_finish(batch, now_ms, batch->state.committed_ms, err);
 }

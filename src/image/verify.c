@@ -1,0 +1,2 @@
+/* verify.c -- is the image what its documents say? */
+#include "image/batch.h"
