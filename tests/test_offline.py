@@ -43,8 +43,8 @@ def test_it_offers_what_a_control_plane_expects(played):
     path, headers = plane.requests[0]
     assert path == "/v2/outlet" and headers["sec-websocket-protocol"] == "kong.meta.v1"
     hello = plane.sessions[0].hello["params"][0]
-    assert {"kong.sync.v2", "weir.report.v1"} <= set(hello["rpc_capabilities"])
-    assert hello["rpc_frame_encodings"] == ["x-snappy-framed"]
+    assert set(hello["rpc_capabilities"]) == {"kong.sync.v2", "weir.report.v1", "weir.sync.v1"}
+    assert set(hello["rpc_frame_encodings"]) == {"x-snappy-framed", "x-zstd"}
     assert hello["kong_version"] == "3.9.1" and isinstance(hello["kong_conf"], dict)
     assert len(plane.sessions) == 1
 

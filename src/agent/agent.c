@@ -1,13 +1,10 @@
 /* agent.c -- the sync agent's main loop. */
 #include "agent/agent.h"
 
-#include "agent/status.h"
-#include "agent/tls.h"
+#include "agent/agent_internal.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "cluster/client.h"
-#include "image/image.h"
 #include "plugins/record.h"
 
 #include <errno.h>
@@ -28,30 +25,7 @@ enum {
     READERS_PER_WORKER = 4, /* a reload doubles the workers for a while */
     READERS_SPARE = 128,
     LOG_EVERY_MS = 30000, /* the same failure is not said more often */
-    QUARANTINED_LISTED = 100,
-    LABELS_MAX = 16,
 };
-
-typedef struct agent {
-    const weir_settings_t *settings;
-    weir_image_t *image;
-    weir_client_t *client;
-    tls_context_t *context;
-    tls_t *tls;
-    status_t status;
-    const char *labels[LABELS_MAX + 1];
-    char address[256], hostname[256], node_id[WEIR_UUID_TEXT + 1];
-    char prefix[2048];
-    size_t queue_max;
-    bool lost;             /* tls_write failed: the connection goes at the turn's end */
-    int64_t connecting_ms; /* when this try began */
-    int64_t retry_ms;      /* when the next try may begin */
-    unsigned tries;        /* since the last success */
-    int64_t said_ms;       /* the last failure's line */
-    char said[256];
-    bool dirty;        /* commits since the last image sync */
-    int64_t expire_ms; /* when something may expire; 0: look */
-} agent_t;
 
 /* -- callbacks of the client ---------------------------------------------------------- */
 
@@ -79,130 +53,6 @@ static void on_event(void *context, const char *text)
     weir_log(fault ? WEIR_LOG_ERROR : WEIR_LOG_NOTICE, "%s", text);
     if (fault)
         status_error(&agent->status, text);
-}
-
-static int put_rows(weir_batch_t *batch, const weir_update_t *update, weir_error_t *err)
-{
-    int rc = WEIR_OK;
-    for (const weir_json_t *d = weir_json_first(update->deltas); rc == WEIR_OK && d != NULL;
-         d = weir_json_next(d)) {
-        weir_str_t type = weir_json_string(weir_json_get(d, "type"));
-        const weir_json_t *entity = weir_json_get(d, "entity");
-        rc = weir_json_is_null(entity) ? weir_batch_delete(batch, type, weir_json_get(d, "pk"), err)
-                                       : weir_batch_put(batch, type, entity, err);
-    }
-    return rc;
-}
-
-static int apply_once(agent_t *agent, const weir_update_t *update, weir_error_t *err)
-{
-    weir_batch_t *batch = NULL;
-    int rc = weir_batch_begin(agent->image, update->full, update->version, &batch, err);
-    if (rc != WEIR_OK)
-        return rc;
-    rc = put_rows(batch, update, err);
-    if (rc != WEIR_OK) {
-        weir_batch_abort(batch);
-        return rc;
-    }
-    return weir_batch_commit(batch, weir_clock_ms(), err);
-}
-
-/* New bad entities, each once in the log. */
-static int log_quarantined(void *context, const weir_quarantined_t *q)
-{
-    const weir_update_t *update = context;
-    if (q->version == update->version)
-        weir_log(WEIR_LOG_WARN,
-                 "quarantined type=%.*s id=%.*s name=%.*s field=%.*s serving_older=%s "
-                 "reason=\"%.*s\"",
-                 WEIR_STR_ARG(q->type), WEIR_STR_ARG(q->id), WEIR_STR_ARG(q->name),
-                 WEIR_STR_ARG(q->field), q->serving ? "yes" : "no", WEIR_STR_ARG(q->reason));
-    return WEIR_OK;
-}
-
-static int on_apply(void *context, const weir_update_t *update, weir_error_t *err)
-{
-    agent_t *agent = context;
-    int64_t started_us = weir_clock_monotonic_us();
-    int rc = apply_once(agent, update, err);
-    while (rc == WEIR_FULL && strcmp(err->field, "map") == 0) {
-        weir_log(WEIR_LOG_NOTICE, "the image's map grows");
-        if (weir_image_grow(agent->image, err) != WEIR_OK)
-            break;
-        rc = apply_once(agent, update, err);
-    }
-    size_t deltas = weir_json_count(update->deltas);
-    if (rc != WEIR_OK) {
-        /* The old image serves on; the version stays, so it is asked for again. */
-        status_failed(&agent->status, err->reason);
-        return rc;
-    }
-    agent->dirty = true;
-    agent->expire_ms = 0;
-    int64_t took_us = weir_clock_monotonic_us() - started_us;
-    weir_log(update->full ? WEIR_LOG_NOTICE : WEIR_LOG_INFO,
-             "applied version=%" PRIu64 " deltas=%zu full=%s us=%" PRId64, update->version, deltas,
-             update->full ? "yes" : "no", took_us);
-    status_applied(&agent->status, update->full, deltas, took_us);
-    weir_image_state_t state;
-    if (weir_image_state(agent->image, &state, NULL) == WEIR_OK && state.quarantined > 0)
-        weir_image_quarantined(agent->image, log_quarantined, (void *)(uintptr_t)update, NULL);
-    return WEIR_OK;
-}
-
-typedef struct report {
-    weir_json_t *list;
-    size_t count;
-} report_t;
-
-static int report_one(void *context, const weir_quarantined_t *q)
-{
-    report_t *r = context;
-    const struct {
-        const char *name;
-        weir_str_t text;
-    } members[] = {
-        { "type", q->type },   { "id", q->id },         { "name", q->name },
-        { "field", q->field }, { "reason", q->reason },
-    };
-    if (r->count++ >= QUARANTINED_LISTED)
-        return WEIR_OK; /* counted, not listed */
-    weir_json_t *entry = weir_json_new_object();
-    int rc = entry != NULL ? WEIR_OK : WEIR_NO_MEMORY;
-    for (size_t i = 0; rc == WEIR_OK && i < WEIR_COUNT(members); i++)
-        rc = weir_json_set(entry, members[i].name, weir_json_new_string(members[i].text));
-    if (rc == WEIR_OK)
-        rc = weir_json_set(entry, "serving_older", weir_json_new_boolean(q->serving));
-    if (rc == WEIR_OK)
-        return weir_json_append(r->list, entry);
-    weir_json_free(entry);
-    return rc;
-}
-
-static weir_json_t *on_report(void *context)
-{
-    agent_t *agent = context;
-    report_t r = { weir_json_new_array(), 0 };
-    weir_json_t *report = weir_json_new_object();
-    int rc = r.list != NULL && report != NULL ? WEIR_OK : WEIR_NO_MEMORY;
-    if (rc == WEIR_OK)
-        rc = weir_image_quarantined(agent->image, report_one, &r, NULL);
-    if (rc == WEIR_OK)
-        rc = weir_json_set(report, "quarantined_count", weir_json_new_number((double)r.count));
-    if (rc == WEIR_OK) {
-        rc = weir_json_set(report, "quarantined", r.list);
-        r.list = NULL;
-    }
-    weir_str_t last = weir_str(agent->status.last_error);
-    if (rc == WEIR_OK)
-        rc = weir_json_set(report, "last_error",
-                           last.len > 0 ? weir_json_new_string(last) : weir_json_new_null());
-    if (rc == WEIR_OK)
-        return report;
-    weir_json_free(r.list);
-    weir_json_free(report);
-    return NULL;
 }
 
 /* -- connecting ---------------------------------------------------------------------------- */
@@ -451,7 +301,7 @@ static int open_client(agent_t *agent, weir_error_t *err)
     if (rc != WEIR_OK)
         return rc;
     size_t labels = weir_setting_count(agent->settings, "cluster_dp_labels");
-    for (size_t i = 0; i < labels && i < LABELS_MAX; i++)
+    for (size_t i = 0; i < labels && i < AGENT_LABELS_MAX; i++)
         agent->labels[i] = weir_setting_item(agent->settings, "cluster_dp_labels", i);
     weir_client_options_t options = {
         .host = agent->address,
@@ -465,8 +315,14 @@ static int open_client(agent_t *agent, weir_error_t *err)
         .context = agent,
         .send = on_send,
         .random = on_random,
-        .apply = on_apply,
-        .report = on_report,
+        .apply = agent_apply,
+        .report = agent_report,
+        .sync = strcmp(weir_setting_string(agent->settings, "cluster_sync_protocol"),
+                       "weir.sync.v1") == 0
+                    ? &agent_sync
+                    : NULL,
+        .zstd =
+            strcmp(weir_setting_string(agent->settings, "cluster_sync_compression"), "zstd") == 0,
         .event = on_event,
     };
     agent->queue_max = 2 * options.payload_max;
@@ -493,6 +349,8 @@ int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile
     if (rc == WEIR_OK)
         rc = open_image(agent, err);
     if (rc == WEIR_OK)
+        rc = agent_open_stage(agent, err);
+    if (rc == WEIR_OK)
         rc = open_client(agent, err);
     if (rc == WEIR_OK)
         rc = tls_context_new(settings, &agent->context, err);
@@ -509,6 +367,7 @@ int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile
     tls_free(agent->tls);
     tls_context_free(agent->context);
     weir_client_free(agent->client);
+    weir_image_close(agent->stage);
     weir_image_close(agent->image);
     weir_free(agent);
     return rc;

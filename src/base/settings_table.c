@@ -81,6 +81,17 @@ const setting_definition_t weir_setting_table[] = {
       "Seconds after which kept changes may go; 0: no limit (ours alone)." },
     { "cluster_full_sync_threshold", SETTING_INTEGER, "0", .min = 0, .max = 1000000000, .meaning =
       "A data plane behind by more changes gets the whole set; 0: decided by size (ours alone)." },
+    { "cluster_sync_protocol", SETTING_ENUM, "weir.sync.v1", "weir.sync.v1 kong.sync.v2",
+      "weir.sync.v1 kong.sync.v2", .meaning =
+      "The best protocol to agree on with another Weir (ours alone)." },
+    { "cluster_sync_compression", SETTING_ENUM, "zstd", "zstd snappy", "zstd snappy", .meaning =
+      "How weir.sync.v1 is compressed, if both planes want that; else snappy (ours alone)." },
+    { "cluster_sync_batch_size", SETTING_INTEGER, "1048576", .min = 4096, .max = 268435456,
+      .meaning = "JSON bytes after which a page, or a batch of several changes, is full "
+      "(ours alone)." },
+    { "cluster_sync_cache_size", SETTING_INTEGER, "33554432", .min = 1048576, .max = 17179869184,
+      .meaning = "Bytes of encoded messages that a control plane keeps for other data planes "
+      "(ours alone)." },
     { "cluster_heartbeat_interval", SETTING_INTEGER, "30", .min = 1, .max = 3600, .meaning =
       "Seconds of silence after which a data plane pings; after half as many more it "
       "connects anew (ours alone)." },

@@ -14,7 +14,8 @@ enum {
     METHOD_NOT_FOUND = -32601,
     INVALID_REQUEST = -32600,
     SERVER_ERROR = -32000,
-    HEAD_BYTES_MAX = 8192,
+    SNAPSHOT_GONE = -32010,
+    TOO_DIFFERENT = -32011,
 };
 
 /* -- answers: alone or in their batch ------------------------------------------------------ */
@@ -50,101 +51,6 @@ static int give_error(weir_session_t *s, const reply_t *reply, int code, const c
     return give(s, reply, weir_message_error(reply->id, code, text), err);
 }
 
-/* A message of pieces: short texts, written as they are, and what the encoder
- * has compressed (message.h, "shared encodings"). */
-typedef struct pieces {
-    weir_session_t *session;
-    bool measuring; /* the lengths first: the frame begins with them */
-    uint64_t uncompressed, compressed;
-    int rc;
-} pieces_t;
-
-static void put_bytes(pieces_t *p, weir_str_t bytes)
-{
-    p->compressed += bytes.len;
-    if (!p->measuring && p->rc == WEIR_OK)
-        p->rc = p->session->options.send(p->session->options.context, bytes);
-}
-
-static void put_text(pieces_t *p, weir_str_t text)
-{
-    WEIR_AUTO(buffer) weir_buffer_t literal;
-    weir_buffer_init(&literal, text.len + text.len / 1024 + 64);
-    if (weir_elements_literal(WEIR_CODEC_SNAPPY, text, &literal) != WEIR_OK)
-        p->rc = literal.failed;
-    p->uncompressed += text.len;
-    put_bytes(p, weir_buffer_str(&literal));
-}
-
-static void put_answer(pieces_t *p, const weir_json_t *id, weir_answer_t *answer)
-{
-    WEIR_AUTO(buffer) weir_buffer_t head;
-    weir_buffer_init(&head, HEAD_BYTES_MAX);
-    weir_buffer_append(&head, WEIR_STR("{\"jsonrpc\":\"2.0\",\"id\":"));
-    weir_json_print(id, &head);
-    if (weir_buffer_append(&head, WEIR_STR(",\"result\":")) != WEIR_OK)
-        p->rc = head.failed;
-    put_text(p, weir_buffer_str(&head));
-    uint64_t uncompressed = 0;
-    weir_str_t elements = weir_answer_elements(answer, &uncompressed);
-    p->uncompressed += uncompressed;
-    p->compressed += elements.len;
-    if (!p->measuring && p->rc == WEIR_OK)
-        p->rc = p->session->options.send_answer(p->session->options.context, answer);
-    put_text(p, WEIR_STR("}"));
-}
-
-static void put_slot(pieces_t *p, const batch_slot_t *slot)
-{
-    if (slot->answer != NULL) {
-        put_answer(p, slot->id, slot->answer);
-        return;
-    }
-    WEIR_AUTO(buffer) weir_buffer_t text;
-    weir_buffer_init(&text, p->session->options.payload_max);
-    if (weir_json_print(slot->message, &text) != WEIR_OK)
-        p->rc = text.failed;
-    put_text(p, weir_buffer_str(&text));
-}
-
-/* One slot is a message of its own, a batch an array of all. */
-static void put_message(pieces_t *p, const batch_slot_t *slots, size_t count, bool array)
-{
-    if (array)
-        put_text(p, WEIR_STR("["));
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0)
-            put_text(p, WEIR_STR(","));
-        put_slot(p, &slots[i]);
-    }
-    if (array)
-        put_text(p, WEIR_STR("]"));
-}
-
-/* WEIR_TOO_LARGE: nothing has been sent. */
-static int send_pieces(weir_session_t *s, const batch_slot_t *slots, size_t count, bool array,
-                       weir_error_t *err)
-{
-    uint8_t frame[WEIR_FRAME_HEADER_MAX];
-    WEIR_AUTO(buffer) weir_buffer_t head;
-    pieces_t measure = { .session = s, .measuring = true };
-    put_message(&measure, slots, count, array);
-    weir_buffer_init(&head, 16);
-    weir_elements_length(WEIR_CODEC_SNAPPY, measure.uncompressed, &head);
-    uint64_t len = head.len + measure.compressed;
-    if (measure.rc != WEIR_OK || head.failed != WEIR_OK)
-        return session_close(s, err, "out of memory for an answer");
-    if (len > s->options.payload_max)
-        return WEIR_TOO_LARGE;
-    size_t frame_len = weir_frame_header(WEIR_FRAME_BINARY, len, NULL, frame);
-    pieces_t p = { .session = s };
-    put_bytes(&p, (weir_str_t){ (const char *)frame, frame_len });
-    put_bytes(&p, weir_buffer_str(&head));
-    put_message(&p, slots, count, array);
-    return p.rc == WEIR_OK ? WEIR_OK
-                           : session_closed(err, "its output queue is full: it is too slow");
-}
-
 static int too_large(weir_session_t *s, const weir_json_t *id, weir_error_t *err)
 {
     char text[160];
@@ -165,7 +71,7 @@ static int finish_batch(weir_session_t *s, batch_t *batch, weir_error_t *err)
         return WEIR_OK;
     int rc = WEIR_OK;
     if (batch->count > 0)
-        rc = send_pieces(s, batch->slots, batch->count, true, err);
+        rc = session_send_pieces(s, batch->slots, batch->count, true, err);
     if (rc == WEIR_TOO_LARGE)
         rc = too_large(s, NULL, err);
     free_batch(batch);
@@ -226,24 +132,28 @@ static void note_seen(weir_session_t *s, const weir_want_t *want, int64_t now_ms
     weir_registry_seen(s->options.registry, weir_str(s->node), weir_str(hash), version, now_ms);
 }
 
-/* Remembers the call; the host answers whenever it can. */
-static int want_answer(weir_session_t *s, const reply_t *reply, weir_want_t *want,
-                       weir_error_t *err)
+int session_want(weir_session_t *s, const weir_json_t *id, batch_t *batch, weir_want_t *want,
+                 weir_error_t *err)
 {
-    if (s->wants_open == WANTS_MAX)
-        return session_close(s, err, "too many get_delta calls at once");
     pending_want_t *place = s->wants;
-    while (place->id != NULL)
+    while (place < s->wants + WANTS_MAX && place->id != NULL)
         place++;
-    place->id = weir_json_copy(reply->id);
-    if (place->id == NULL)
+    if (place == s->wants + WANTS_MAX) {
+        weir_want_release(want);
+        return session_close(s, err, "too many calls at once");
+    }
+    place->id = weir_json_copy(id);
+    if (place->id == NULL) {
+        weir_want_release(want);
         return session_close(s, err, "out of memory for a call");
-    want->number = s->next_want++;
+    }
+    want->number = ++s->next_want;
     place->want = *want;
-    place->batch = reply->batch;
-    if (reply->batch != NULL) {
-        place->slot = reply->batch->count++;
-        reply->batch->open++;
+    place->want.sums = NULL;
+    place->batch = batch;
+    if (batch != NULL) {
+        place->slot = batch->count++;
+        batch->open++;
     }
     s->wants_open++;
     s->options.want(s->options.context, want);
@@ -260,14 +170,24 @@ static int take_get_delta(weir_session_t *s, const reply_t *reply, const weir_js
         return reply->id != NULL ? give_error(s, reply, SERVER_ERROR,
                                               "default namespace does not exist inside params", err)
                                  : WEIR_OK;
-    weir_want_t want = { 0 };
+    weir_want_t want = { .kind = WEIR_WANT_GET_DELTA, .codec = s->codec };
     if (weir_json_kind(space) != WEIR_JSON_OBJECT || !reported_version(s, space, &want))
         return WEIR_OK;
     note_seen(s, &want, now_ms);
     if (reply->id == NULL)
         return WEIR_OK; /* it only tells what it has (C.7) */
     s->subscribed = s->listed;
-    return want_answer(s, reply, &want, err);
+    return session_want(s, reply->id, reply->batch, &want, err);
+}
+
+/* docs/sync-v1.md, sections 5 and 7. */
+static int failure_code(weir_want_kind_t kind, int code)
+{
+    if (kind == WEIR_WANT_PAGE && code == WEIR_NOT_FOUND)
+        return SNAPSHOT_GONE;
+    if (kind == WEIR_WANT_HEAL && (code == WEIR_NOT_FOUND || code == WEIR_TOO_LARGE))
+        return TOO_DIFFERENT;
+    return SERVER_ERROR;
 }
 
 /* Puts the answer where it belongs. Takes what the place holds. */
@@ -277,17 +197,18 @@ static int settle(weir_session_t *s, pending_want_t *place, weir_answer_t *answe
     WEIR_AUTO(json) weir_json_t *id = place->id;
     batch_t *batch = place->batch;
     size_t slot = place->slot;
+    weir_want_kind_t kind = place->want.kind;
     *place = (pending_want_t){ 0 };
     s->wants_open--;
     batch_slot_t result = { .answer = answer, .id = id };
     if (answer == NULL)
         result = (batch_slot_t){
-            .message = weir_message_error(id, SERVER_ERROR, failure->reason),
+            .message = weir_message_error(id, failure_code(kind, failure->code), failure->reason),
         };
     if (batch == NULL && answer == NULL)
         return session_send(s, result.message, err);
     if (batch == NULL) {
-        int rc = send_pieces(s, &result, 1, false, err);
+        int rc = session_send_pieces(s, &result, 1, false, err);
         return rc == WEIR_TOO_LARGE ? too_large(s, id, err) : rc;
     }
     if (answer != NULL) {
@@ -319,13 +240,19 @@ static void note_answer(weir_session_t *s, const weir_want_t *want, const weir_a
 int weir_session_answer(weir_session_t *s, const weir_want_t *want, weir_answer_t *answer,
                         const weir_error_t *failure, int64_t now_ms, weir_error_t *err)
 {
+    if (want->kind == WEIR_WANT_DELTAS)
+        return want->number == s->sync.want ? session_sync_deltas(s, answer, failure, now_ms, err)
+                                            : WEIR_OK; /* it began anew meanwhile */
     pending_want_t *place = s->wants;
     while (place < s->wants + WANTS_MAX &&
            (place->id == NULL || place->want.number != want->number))
         place++;
     if (place == s->wants + WANTS_MAX)
         return WEIR_OK;
-    note_answer(s, want, answer, failure);
+    if (want->kind == WEIR_WANT_GET_DELTA)
+        note_answer(s, want, answer, failure);
+    else
+        session_sync_answered(s, want->kind, answer, now_ms);
     int rc = settle(s, place, answer, failure, err);
     return rc == WEIR_OK ? session_push(s, now_ms, err) : rc;
 }
@@ -343,6 +270,8 @@ static int take_call(weir_session_t *s, const reply_t *reply, const weir_json_t 
     bool get_delta = weir_str_is(method, WEIR_CAPABILITY_SYNC ".get_delta");
     bool fault = weir_str_is(method, WEIR_CAPABILITY_SYNC ".notify_validation_error");
     bool report = weir_str_is(method, WEIR_CAPABILITY_REPORT ".status");
+    if (s->sync.agreed && reply->batch == NULL && session_sync_method(method))
+        return session_sync_take(s, method, reply->id, first, now_ms, err);
     if (!s->options.sync || (!get_delta && !fault && !report))
         return reply->id == NULL && modern
                    ? WEIR_OK
@@ -434,7 +363,7 @@ int session_take_message(weir_session_t *s, weir_str_t payload, int64_t now_ms, 
     WEIR_AUTO(json) weir_json_t *message = NULL;
     weir_error_t why = { 0 };
     size_t uncompressed_max = s->options.payload_max * UNCOMPRESSED_FACTOR;
-    int rc = weir_message_decode(WEIR_CODEC_SNAPPY, payload, uncompressed_max, &message, &why);
+    int rc = weir_message_decode(s->codec, payload, uncompressed_max, &message, &why);
     if (rc != WEIR_OK)
         return session_close(s, err, why.reason);
     if (weir_json_kind(message) == WEIR_JSON_ARRAY)

@@ -66,7 +66,7 @@ int client_send(weir_client_t *c, weir_json_t *message, weir_error_t *err)
     WEIR_AUTO(json) weir_json_t *owned = message;
     WEIR_AUTO(buffer) weir_buffer_t block;
     weir_buffer_init(&block, c->options.payload_max + c->options.payload_max / 4);
-    if (owned == NULL || weir_message_encode(WEIR_CODEC_SNAPPY, owned, &block, err) != WEIR_OK)
+    if (owned == NULL || weir_message_encode(c->codec, owned, &block, err) != WEIR_OK)
         return client_closed(err, "out of memory for a message");
     return send_frame(c, WEIR_FRAME_BINARY, weir_buffer_str(&block), err);
 }
@@ -88,6 +88,8 @@ int weir_client_connected(weir_client_t *c, int64_t now_ms, weir_error_t *err)
     c->step = CLIENT_UPGRADE;
     c->started_ms = c->heard_ms = now_ms;
     c->asking = c->proven = c->flipped = false;
+    c->sync = (client_sync_t){ 0 };
+    c->codec = WEIR_CODEC_SNAPPY;
     c->next_id = 0;
     c->pinged_ms = 0;
     c->failures = 0;
@@ -145,6 +147,8 @@ static int send_hello(weir_client_t *c, weir_error_t *err)
         .hostname = c->hostname,
         .version = c->compat_version,
         .labels = c->options.labels,
+        .sync_v1 = c->options.sync != NULL,
+        .zstd = c->options.sync != NULL && c->options.zstd,
     };
     if (weir_hello_write(&greeting, &text) != WEIR_OK)
         return client_closed(err, "the hello does not fit");
@@ -235,6 +239,8 @@ static int take_call(weir_client_t *c, const weir_json_t *message, weir_json_t *
 {
     const weir_json_t *id = weir_json_get(message, "id");
     weir_str_t method = weir_json_get_string(message, "method", WEIR_STR(""));
+    if (c->sync.agreed && batch == NULL && id == NULL)
+        return sync_take_call(c, message, now_ms, err);
     if (!weir_str_is(method, WEIR_CAPABILITY_SYNC ".notify_new_version"))
         return id != NULL ? give(c, batch, weir_message_error(id, -32601, "Method not found"), err)
                           : WEIR_OK;
@@ -261,8 +267,10 @@ static int take_object(weir_client_t *c, const weir_json_t *message, weir_json_t
     weir_id_kind_t kind = weir_message_id(message);
     if (kind == WEIR_ID_NULL || kind == WEIR_ID_ODD)
         return client_close(c, err, "an id that is no number");
-    return weir_json_get(message, "method") != NULL ? take_call(c, message, batch, now_ms, err)
-                                                    : pull_take_response(c, message, now_ms, err);
+    if (weir_json_get(message, "method") != NULL)
+        return take_call(c, message, batch, now_ms, err);
+    return c->sync.agreed ? sync_take_response(c, message, now_ms, err)
+                          : pull_take_response(c, message, now_ms, err);
 }
 
 static int take_batch(weir_client_t *c, const weir_json_t *array, int64_t now_ms, weir_error_t *err)
@@ -294,8 +302,7 @@ static int take_message(weir_client_t *c, weir_str_t payload, int64_t now_ms, we
     WEIR_AUTO(json) weir_json_t *message = NULL;
     weir_error_t why = { 0 };
     size_t uncompressed_max = c->options.payload_max * UNCOMPRESSED_FACTOR;
-    if (weir_message_decode(WEIR_CODEC_SNAPPY, payload, uncompressed_max, &message, &why) !=
-        WEIR_OK)
+    if (weir_message_decode(c->codec, payload, uncompressed_max, &message, &why) != WEIR_OK)
         return client_close(c, err, why.reason);
     if (weir_json_kind(message) == WEIR_JSON_OBJECT)
         return take_object(c, message, NULL, now_ms, err);
@@ -308,18 +315,25 @@ static int take_message(weir_client_t *c, weir_str_t payload, int64_t now_ms, we
 
 static int take_hello(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
-    bool sync = false;
+    weir_offer_t offer = { 0 };
     weir_error_t why = { 0 };
-    if (weir_hello_read_answer(payload, &sync, &c->weir_peer, &why) != WEIR_OK)
+    if (weir_hello_read_answer(payload, &offer, &why) != WEIR_OK)
         return client_closed(err, why.reason);
-    if (!sync)
+    if (!offer.sync)
         return client_closed(err, "the control plane does not offer kong.sync.v2");
     bool modern = weir_hello_version(weir_str(c->compat_version)) >= WEIR_VERSION_3_10;
+    c->weir_peer = offer.report;
     c->dialect = c->weir_peer || modern ? WEIR_DIALECT_310 : WEIR_DIALECT_39;
+    c->sync.agreed = offer.sync_v1 && c->options.sync != NULL;
+    if (offer.sync_v1 && !c->sync.agreed)
+        return client_closed(err, "the control plane speaks weir.sync.v1, which was not offered");
+    c->codec = offer.codec;
     c->step = CLIENT_READY;
-    c->options.event(c->options.context,
-                     c->weir_peer ? "hello done peer=weir" : "hello done peer=kong");
-    int rc = pull_ask(c, now_ms, err);
+    c->options.event(c->options.context, c->sync.agreed ? "hello done protocol=weir.sync.v1"
+                                         : c->weir_peer
+                                             ? "hello done protocol=kong.sync.v2 peer=weir"
+                                             : "hello done protocol=kong.sync.v2 peer=kong");
+    int rc = c->sync.agreed ? sync_begin(c, now_ms, err) : pull_ask(c, now_ms, err);
     return rc == WEIR_OK ? pull_report(c, err) : rc;
 }
 
@@ -419,7 +433,7 @@ int weir_client_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err)
         if (rc != WEIR_OK)
             return rc;
     }
-    return pull_tick(c, now_ms, err);
+    return c->sync.agreed ? sync_tick(c, now_ms, err) : pull_tick(c, now_ms, err);
 }
 
 int64_t weir_client_deadline(const weir_client_t *c)
@@ -430,7 +444,9 @@ int64_t weir_client_deadline(const weir_client_t *c)
         return c->started_ms + WEIR_CLIENT_STEP_MS;
     int64_t patience = c->weir_peer ? c->options.call_timeout_ms : WEIR_CLIENT_STEP_MS;
     int64_t at = c->next_ask_ms;
-    if (c->asking)
+    if (c->sync.agreed)
+        at = sync_deadline(c);
+    else if (c->asking)
         at = c->asked_ms + patience;
     int64_t ping = ping_due_ms(c);
     int64_t end = c->heard_ms + idle_max_ms(c);

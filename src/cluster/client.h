@@ -6,6 +6,7 @@
 #define WEIR_CLIENT_H
 
 #include "cluster/message.h"
+#include "model/digest.h"
 
 typedef struct weir_client weir_client_t;
 
@@ -22,6 +23,76 @@ typedef struct weir_update {
     const weir_json_t *deltas; /* array; each checked for type, version and key */
 } weir_update_t;
 
+/* -- weir.sync.v1 (docs/sync-v1.md) ------------------------------------------------- */
+
+/* An entity of a list; everything in it lives as long as the message. */
+typedef struct weir_sync_entity {
+    weir_str_t type;
+    weir_uuid_t id;
+    const weir_json_t *entity; /* object; NULL: deleted */
+    bool has_hash;             /* the control plane adapted it: the hash of its own form */
+    weir_digest_t hash;
+} weir_sync_entity_t;
+
+/* Reads an element of a list that a callback was given. */
+void weir_sync_entity(const weir_json_t *element, weir_sync_entity_t *ret);
+
+/* What is to be applied in one transaction. All of it has been checked for its form. */
+typedef struct weir_sync_batch {
+    bool staged;      /* onto the stage, not onto what serves */
+    uint64_t version; /* that it leads to */
+    const weir_json_t *deltas;
+    const weir_json_t *buckets; /* array of {"bucket": n, "entities": [...]}; NULL: none */
+} weir_sync_batch_t;
+
+typedef struct weir_sync_applied {
+    bool has_digest;
+    weir_digest_t digest;
+    uint64_t us;
+    uint64_t healed_entities; /* that differed in the buckets */
+} weir_sync_applied_t;
+
+typedef struct weir_sync_page {
+    uint64_t snapshot;
+    uint64_t version;            /* in which it was read */
+    const weir_json_t *entities; /* array */
+    weir_str_t next;             /* of the next page; data NULL: this was the last one */
+} weir_sync_page_t;
+
+enum { WEIR_SYNC_CURSOR_MAX = 64 };
+
+/* What a data plane holds when a connection begins. */
+typedef struct weir_sync_state {
+    uint64_t version; /* that serves; 0: none */
+    bool has_digest;
+    weir_digest_t digest;
+    char key[WEIR_DIGEST_FINGERPRINT_TEXT + 1]; /* of the digest key; empty: none */
+    uint64_t stage;                             /* its snapshot; 0: there is none */
+    bool stage_pages_done;
+    uint64_t stage_version, stage_seen; /* of its last batch; newest of all its pages */
+    char stage_cursor[WEIR_SYNC_CURSOR_MAX];
+} weir_sync_state_t;
+
+/* The data plane itself. What fails is tried again later, from what `state` says. */
+typedef struct weir_client_sync {
+    int (*state)(void *context, weir_sync_state_t *ret, weir_error_t *err);
+    int (*key)(void *context, const weir_digest_key_t *key, weir_error_t *err);
+    /* Wholly, or not at all. */
+    int (*apply)(void *context, const weir_sync_batch_t *batch, weir_sync_applied_t *ret,
+                 weir_error_t *err);
+    /* Begins a stage, or goes on with the one of this snapshot; any other is thrown away.
+     * `entities`: how many will come, about; 0: unknown. */
+    int (*stage)(void *context, uint64_t snapshot, uint64_t entities, weir_str_t reason,
+                 weir_error_t *err);
+    int (*page)(void *context, const weir_sync_page_t *page, weir_error_t *err);
+    /* The stage takes the place of what serves. */
+    int (*switch_over)(void *context, weir_error_t *err);
+    /* There is no use for the stage any more. */
+    void (*discard)(void *context);
+    /* Of all buckets, WEIR_DIGEST_BUCKETS of them: of the stage, or of what serves. */
+    int (*sums)(void *context, bool staged, weir_digest_t *sums, weir_error_t *err);
+} weir_client_sync_t;
+
 typedef struct weir_client_options {
     const char *host;   /* "host:port", for the Host header */
     weir_str_t node_id; /* copied, as all of these */
@@ -35,6 +106,8 @@ typedef struct weir_client_options {
     int (*random)(void *context, uint8_t *bytes, size_t count);
     /* Applies it wholly, or not at all. On failure the version stays. */
     int (*apply)(void *context, const weir_update_t *update, weir_error_t *err);
+    const weir_client_sync_t *sync; /* weir.sync.v1; borrowed; NULL: not offered */
+    bool zstd;                      /* ... with zstd, if the control plane wants that */
     /* {"quarantined":[...],"quarantined_count":n,"last_error":...}: for a control
      * plane that takes reports. NULL: none. The client frees it. */
     weir_json_t *(*report)(void *context);

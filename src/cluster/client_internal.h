@@ -20,6 +20,24 @@ typedef enum client_step {
     CLIENT_READY,
 } client_step_t;
 
+/* weir.sync.v1 on one connection (sync_client.c). */
+typedef struct client_sync {
+    bool agreed;  /* in the hello */
+    bool waiting; /* something failed: a start follows at `retry_ms`; nothing is taken */
+    int64_t retry_ms;
+    unsigned failures;           /* one after another */
+    char error[CLIENT_TEXT_MAX]; /* for the next start; empty: none */
+    bool staged;                 /* deltas go onto the stage, whose pages are all there */
+    uint64_t snapshot;           /* whose pages are asked for; 0: none */
+    uint64_t stage_version, stage_seen;
+    bool calling;    /* a page or a heal is on its way */
+    bool healing;    /* ... it is a heal */
+    bool unhealable; /* what could not be healed comes as a whole */
+    uint64_t call_id;
+    int64_t since_ms; /* of the call, or of the start */
+    bool starting;    /* nothing came yet after a start */
+} client_sync_t;
+
 struct weir_client {
     weir_client_options_t options;
     char host[CLIENT_TEXT_MAX], node_id[CLIENT_TEXT_MAX], hostname[CLIENT_TEXT_MAX];
@@ -29,6 +47,8 @@ struct weir_client {
     weir_buffer_t head; /* of the answer to the upgrade */
     char key[CLIENT_KEY_TEXT + 1];
     weir_dialect_t dialect;
+    weir_codec_t codec; /* of what comes after the hello */
+    client_sync_t sync;
     bool weir_peer;
     bool proven;  /* an answer in this dialect was understood, on this connection */
     bool flipped; /* the other dialect is tried (C.9) */
@@ -57,5 +77,13 @@ int pull_take_response(weir_client_t *c, const weir_json_t *message, int64_t now
 int pull_noticed(weir_client_t *c, uint64_t version, int64_t now_ms, weir_error_t *err);
 int pull_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err);
 int pull_report(weir_client_t *c, weir_error_t *err);
+
+/* sync_client.c: weir.sync.v1 */
+int sync_begin(weir_client_t *c, int64_t now_ms, weir_error_t *err);
+int sync_take_call(weir_client_t *c, const weir_json_t *message, int64_t now_ms, weir_error_t *err);
+int sync_take_response(weir_client_t *c, const weir_json_t *message, int64_t now_ms,
+                       weir_error_t *err);
+int sync_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err);
+int64_t sync_deadline(const weir_client_t *c);
 
 #endif

@@ -1,38 +1,22 @@
-/* encode.c -- answers of get_delta, encoded once and shared. */
-#include "cluster/encode.h"
+/* encode.c -- which answer a data plane gets, and the answers of get_delta. */
+#include "cluster/encode_internal.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 enum {
-    KEPT = 16,          /* answers that stay for the next session that wants them */
     SMALL_RANGE = 1024, /* versions that are never too many */
-};
-
-struct weir_answer {
-    _Atomic unsigned references;
-    bool full;
-    uint64_t from, version;
-    weir_dialect_t dialect;
-    weir_elements_t elements;
-};
-
-struct weir_encoder {
-    weir_encoder_options_t options;
-    pthread_mutex_t lock;
-    weir_answer_t *kept[KEPT];
-    size_t next;
-    weir_encoder_counters_t counters;
-    pthread_mutex_t full_lock; /* one full dump is made at a time: the others reuse it */
 };
 
 int weir_encoder_new(const weir_encoder_options_t *options, weir_encoder_t **ret, weir_error_t *err)
 {
     weir_encoder_t *encoder = weir_calloc(1, sizeof(*encoder));
-    if (encoder == NULL)
+    answers_t *kept = encoder != NULL ? answers_new(options->kept_bytes) : NULL;
+    if (kept == NULL) {
+        weir_free(encoder);
         return weir_error_memory(err);
+    }
     encoder->options = *options;
+    encoder->kept = kept;
     pthread_mutex_init(&encoder->lock, NULL);
     pthread_mutex_init(&encoder->full_lock, NULL);
     *ret = encoder;
@@ -43,41 +27,10 @@ void weir_encoder_free(weir_encoder_t *encoder)
 {
     if (encoder == NULL)
         return;
-    for (size_t i = 0; i < KEPT; i++)
-        weir_answer_release(encoder->kept[i]);
+    answers_free(encoder->kept);
     pthread_mutex_destroy(&encoder->lock);
     pthread_mutex_destroy(&encoder->full_lock);
     weir_free(encoder);
-}
-
-weir_answer_t *weir_answer_keep(weir_answer_t *answer)
-{
-    answer->references++;
-    return answer;
-}
-
-void weir_answer_release(weir_answer_t *answer)
-{
-    if (answer == NULL || --answer->references > 0)
-        return;
-    weir_elements_release(&answer->elements);
-    weir_free(answer);
-}
-
-uint64_t weir_answer_version(const weir_answer_t *answer)
-{
-    return answer->version;
-}
-
-bool weir_answer_is_full(const weir_answer_t *answer)
-{
-    return answer->full;
-}
-
-weir_str_t weir_answer_elements(const weir_answer_t *answer, uint64_t *ret_uncompressed)
-{
-    *ret_uncompressed = answer->elements.uncompressed;
-    return weir_buffer_str(&answer->elements.bytes);
 }
 
 void weir_encoder_count(weir_encoder_t *encoder, weir_encoder_counters_t *ret)
@@ -85,14 +38,49 @@ void weir_encoder_count(weir_encoder_t *encoder, weir_encoder_counters_t *ret)
     pthread_mutex_lock(&encoder->lock);
     *ret = encoder->counters;
     pthread_mutex_unlock(&encoder->lock);
+    ret->kept_bytes = answers_bytes(encoder->kept);
 }
 
-/* -- one answer --------------------------------------------------------------------- */
+/* -- wishes ------------------------------------------------------------------------------ */
+
+void weir_want_release(weir_want_t *want)
+{
+    weir_free(want->sums);
+    want->sums = NULL;
+}
+
+bool weir_want_same(const weir_want_t *a, const weir_want_t *b)
+{
+    return a->kind == b->kind && a->codec == b->codec && a->dialect == b->dialect &&
+           a->known == b->known && a->staged == b->staged && a->version == b->version &&
+           a->cursor.type == b->cursor.type && weir_uuid_equal(&a->cursor.id, &b->cursor.id) &&
+           a->sums == NULL && b->sums == NULL;
+}
+
+answer_key_t encoder_key(const weir_want_t *want, bool full, uint64_t latest)
+{
+    answer_key_t key;
+    memset(&key, 0, sizeof(key));
+    key.kind = (uint32_t)want->kind;
+    key.codec = (uint32_t)want->codec;
+    key.dialect = (uint32_t)want->dialect;
+    key.full = full;
+    key.from = full ? 0 : want->version;
+    if (want->kind == WEIR_WANT_PAGE) {
+        key.cursor_type = (uint64_t)want->cursor.type;
+        key.cursor_id = want->cursor.id;
+    } else {
+        key.version = latest;
+    }
+    return key;
+}
+
+/* -- get_delta --------------------------------------------------------------------- */
 
 typedef struct encoding {
     weir_answer_t *answer;
+    weir_dialect_t dialect;
     bool first;
-    char version_text[WEIR_TOKEN_LEN + 8];
 } encoding_t;
 
 static const char *version_text(weir_dialect_t dialect, uint64_t version,
@@ -127,7 +115,7 @@ static int encode_delta(void *context, const weir_delta_t *delta)
                        "%s{\"type\":\"%s\",\"version\":%s,\"ws_id\":\"%s\",%s%s%s"
                        "\"entity\":",
                        e->first ? "" : ",", schema->name,
-                       version_text(e->answer->dialect, delta->version, version), workspace,
+                       version_text(e->dialect, delta->version, version), workspace,
                        wants_key ? "\"pk\":{\"id\":\"" : "", wants_key ? id : "",
                        wants_key ? "\"}," : "");
     e->first = false;
@@ -143,12 +131,12 @@ static int begin_answer(weir_elements_t *out)
     return weir_elements_append(out, WEIR_STR("{\"default\":{\"deltas\":["));
 }
 
-static int end_answer(weir_answer_t *answer)
+static int end_answer(weir_answer_t *answer, weir_dialect_t dialect)
 {
     char tail[128];
     char version[WEIR_TOKEN_LEN + 8];
-    version_text(answer->dialect, answer->version, version);
-    int len = answer->dialect == WEIR_DIALECT_39
+    version_text(dialect, answer->version, version);
+    int len = dialect == WEIR_DIALECT_39
                   ? snprintf(tail, sizeof(tail), "],\"wipe\":%s}}", answer->full ? "true" : "false")
                   : snprintf(tail, sizeof(tail), "],\"full_sync\":%s,\"latest_version\":%s}}",
                              answer->full ? "true" : "false", version);
@@ -156,123 +144,71 @@ static int end_answer(weir_answer_t *answer)
     return rc == WEIR_OK ? weir_elements_finish(&answer->elements) : rc;
 }
 
-static weir_answer_t *new_answer(const weir_encoder_t *encoder, bool full, uint64_t from,
-                                 uint64_t version, weir_dialect_t dialect)
-{
-    weir_answer_t *answer = weir_calloc(1, sizeof(*answer));
-    if (answer == NULL)
-        return NULL;
-    answer->references = 1;
-    answer->full = full;
-    answer->from = from;
-    answer->version = version;
-    answer->dialect = dialect;
-    weir_elements_init(&answer->elements, WEIR_CODEC_SNAPPY, encoder->options.payload_max);
-    return answer;
-}
-
-static int too_large(const weir_encoder_t *encoder, int rc, bool full, weir_error_t *err)
+int encoder_too_large(const weir_encoder_t *encoder, int rc, const char *what, weir_error_t *err)
 {
     if (rc != WEIR_TOO_LARGE)
         return rc == WEIR_NO_MEMORY ? weir_error_memory(err) : rc;
     return weir_error_set(err, rc, "cluster_max_payload",
                           "%s does not fit into one message of %zu bytes: raise "
                           "cluster_max_payload on both planes",
-                          full ? "the whole configuration" : "the range of deltas",
-                          encoder->options.payload_max);
+                          what, encoder->options.payload_max);
 }
 
-static int make_increment(weir_encoder_t *encoder, uint64_t from, uint64_t version,
-                          weir_dialect_t dialect, weir_answer_t **ret, weir_error_t *err)
+static int make_increment(weir_encoder_t *encoder, const weir_want_t *want, uint64_t latest,
+                          weir_answer_t **ret, weir_error_t *err)
 {
-    weir_answer_t *answer = new_answer(encoder, false, from, version, dialect);
+    answer_key_t key = encoder_key(want, false, latest);
+    weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
     if (answer == NULL)
         return weir_error_memory(err);
-    encoding_t e = { .answer = answer, .first = true };
+    encoding_t e = { .answer = answer, .dialect = want->dialect, .first = true };
     int rc = begin_answer(&answer->elements);
-    if (rc == WEIR_OK && from < version)
-        rc = weir_store_deltas(encoder->options.store, from, version, encode_delta, &e, err);
+    if (rc == WEIR_OK && want->version < latest)
+        rc =
+            weir_store_deltas(encoder->options.store, want->version, latest, encode_delta, &e, err);
     if (rc == WEIR_OK)
-        rc = end_answer(answer);
+        rc = end_answer(answer, want->dialect);
     if (rc == WEIR_OK)
         *ret = answer;
     else
         weir_answer_release(answer);
-    return rc == WEIR_OK || rc == WEIR_NOT_FOUND ? rc : too_large(encoder, rc, false, err);
+    return rc == WEIR_OK || rc == WEIR_NOT_FOUND
+               ? rc
+               : encoder_too_large(encoder, rc, "the range of deltas", err);
 }
 
-static int make_full(weir_encoder_t *encoder, weir_dialect_t dialect, weir_answer_t **ret,
+static int make_full(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t **ret,
                      weir_error_t *err)
 {
-    weir_answer_t *answer = new_answer(encoder, true, 0, 0, dialect);
+    answer_key_t key = encoder_key(want, true, 0);
+    weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
     if (answer == NULL)
         return weir_error_memory(err);
-    encoding_t e = { .answer = answer, .first = true };
+    encoding_t e = { .answer = answer, .dialect = want->dialect, .first = true };
     int rc = begin_answer(&answer->elements);
     if (rc == WEIR_OK)
         rc = weir_store_snapshot(encoder->options.store, encode_delta, &e, &answer->version, err);
+    answer->key.version = answer->version;
     if (rc == WEIR_OK)
-        rc = end_answer(answer);
+        rc = end_answer(answer, want->dialect);
     if (rc == WEIR_OK)
         *ret = answer;
     else
         weir_answer_release(answer);
-    return rc == WEIR_OK ? rc : too_large(encoder, rc, true, err);
-}
-
-/* -- keeping and finding --------------------------------------------------------------- */
-
-static weir_answer_t *find(weir_encoder_t *encoder, bool full, uint64_t from, uint64_t version,
-                           weir_dialect_t dialect)
-{
-    weir_answer_t *found = NULL;
-    pthread_mutex_lock(&encoder->lock);
-    for (size_t i = 0; found == NULL && i < KEPT; i++) {
-        weir_answer_t *a = encoder->kept[i];
-        if (a != NULL && a->full == full && (full || a->from == from) && a->version == version &&
-            a->dialect == dialect)
-            found = weir_answer_keep(a);
-    }
-    encoder->counters.reused += found != NULL;
-    pthread_mutex_unlock(&encoder->lock);
-    return found;
-}
-
-static void keep(weir_encoder_t *encoder, weir_answer_t *answer)
-{
-    weir_assert(answer != NULL);
-    pthread_mutex_lock(&encoder->lock);
-    /* An old full dump is as large as the configuration: it goes at once. */
-    for (size_t i = 0; answer->full && i < KEPT; i++) {
-        if (encoder->kept[i] != NULL && encoder->kept[i]->full) {
-            weir_answer_release(encoder->kept[i]);
-            encoder->kept[i] = NULL;
-        }
-    }
-    encoder->next = (encoder->next + 1) % KEPT;
-    weir_answer_release(encoder->kept[encoder->next]);
-    encoder->kept[encoder->next] = weir_answer_keep(answer);
-    encoder->counters.fulls += answer->full;
-    encoder->counters.increments += !answer->full;
-    pthread_mutex_unlock(&encoder->lock);
-}
-
-static int full_answer(weir_encoder_t *encoder, weir_dialect_t dialect, weir_answer_t **ret,
-                       weir_error_t *err)
-{
-    pthread_mutex_lock(&encoder->full_lock);
-    int rc = WEIR_OK;
-    *ret = find(encoder, true, 0, weir_store_version(encoder->options.store), dialect);
-    if (*ret == NULL) {
-        rc = make_full(encoder, dialect, ret, err);
-        if (rc == WEIR_OK)
-            keep(encoder, *ret);
-    }
-    pthread_mutex_unlock(&encoder->full_lock);
-    return rc;
+    return rc == WEIR_OK ? rc : encoder_too_large(encoder, rc, "the whole configuration", err);
 }
 
 /* -- which of both -------------------------------------------------------------------- */
+
+uint64_t encoder_entities(const weir_encoder_t *encoder)
+{
+    uint64_t entities = 0;
+    size_t count = 0;
+    const weir_entity_type_t *types = weir_schema_order(&count);
+    for (size_t i = 0; i < count; i++)
+        entities += weir_store_count(encoder->options.store, types[i]);
+    return entities;
+}
 
 /* More versions behind than there are entities: everything is the shorter answer.
  * For a small set that is not worth a full sync. */
@@ -280,47 +216,127 @@ static uint64_t increment_versions_max(const weir_encoder_t *encoder)
 {
     if (encoder->options.full_sync_threshold > 0)
         return encoder->options.full_sync_threshold;
-    uint64_t entities = 0;
-    size_t count = 0;
-    const weir_entity_type_t *types = weir_schema_order(&count);
-    for (size_t i = 0; i < count; i++)
-        entities += weir_store_count(encoder->options.store, types[i]);
-    return entities + SMALL_RANGE;
+    return encoder_entities(encoder) + SMALL_RANGE;
 }
 
-static bool sends_all(weir_encoder_t *encoder, bool known, uint64_t version, uint64_t latest)
+const char *encoder_needs_all(weir_encoder_t *encoder, const weir_want_t *want, uint64_t latest)
 {
-    return !known || version == 0 || version > latest ||
-           version < weir_store_log_floor(encoder->options.store) ||
-           latest - version > increment_versions_max(encoder);
+    if (!want->known || want->version == 0)
+        return "unknown";
+    if (want->version > latest)
+        return "ahead";
+    if (want->version < weir_store_log_floor(encoder->options.store))
+        return "behind";
+    return !want->staged && latest - want->version > increment_versions_max(encoder) ? "threshold"
+                                                                                     : NULL;
 }
 
-bool weir_encoder_sends_all(weir_encoder_t *encoder, bool known, uint64_t version)
+bool weir_encoder_holds(weir_encoder_t *encoder, uint64_t version)
 {
-    return sends_all(encoder, known, version, weir_store_version(encoder->options.store));
+    return version > 0 && version <= weir_store_version(encoder->options.store) &&
+           version >= weir_store_log_floor(encoder->options.store);
 }
 
-weir_answer_t *weir_encoder_ready(weir_encoder_t *encoder, bool known, uint64_t version,
-                                  weir_dialect_t dialect)
+bool weir_encoder_takes_long(weir_encoder_t *encoder, const weir_want_t *want)
 {
-    uint64_t latest = weir_store_version(encoder->options.store);
-    bool full = sends_all(encoder, known, version, latest);
-    return find(encoder, full, full ? 0 : version, latest, dialect);
+    switch (want->kind) {
+    case WEIR_WANT_GET_DELTA:
+        return encoder_needs_all(encoder, want, weir_store_version(encoder->options.store)) != NULL;
+    case WEIR_WANT_PAGE:
+    case WEIR_WANT_HEAL:
+        return true;
+    case WEIR_WANT_DELTAS:
+        break;
+    }
+    return false;
 }
 
-int weir_encoder_answer(weir_encoder_t *encoder, bool known, uint64_t version,
-                        weir_dialect_t dialect, weir_answer_t **ret, weir_error_t *err)
+/* What is kept under which key; false for what is never kept. */
+static bool kept_key(weir_encoder_t *encoder, const weir_want_t *want, uint64_t latest,
+                     answer_key_t *ret)
 {
-    uint64_t latest = weir_store_version(encoder->options.store);
-    if (sends_all(encoder, known, version, latest))
-        return full_answer(encoder, dialect, ret, err);
-    *ret = find(encoder, false, version, latest, dialect);
-    if (*ret != NULL)
-        return WEIR_OK;
-    int rc = make_increment(encoder, version, latest, dialect, ret, err);
+    if (want->kind == WEIR_WANT_HEAL ||
+        (want->kind == WEIR_WANT_PAGE && !weir_encoder_holds(encoder, want->version)))
+        return false;
+    const char *reason =
+        want->kind == WEIR_WANT_PAGE ? NULL : encoder_needs_all(encoder, want, latest);
+    if (reason != NULL && want->kind == WEIR_WANT_DELTAS)
+        return false;
+    *ret = encoder_key(want, reason != NULL, latest);
+    return true;
+}
+
+weir_answer_t *weir_encoder_ready(weir_encoder_t *encoder, const weir_want_t *want)
+{
+    answer_key_t key;
+    if (!kept_key(encoder, want, weir_store_version(encoder->options.store), &key))
+        return NULL;
+    weir_answer_t *answer = answers_find(encoder->kept, &key);
+    if (answer != NULL) {
+        pthread_mutex_lock(&encoder->lock);
+        encoder->counters.reused++;
+        pthread_mutex_unlock(&encoder->lock);
+    }
+    return answer;
+}
+
+static void keep(weir_encoder_t *encoder, weir_answer_t *answer)
+{
+    if (answer->snapshot.version == 0)
+        answers_put(encoder->kept, answer);
+    pthread_mutex_lock(&encoder->lock);
+    if (answer->key.kind == WEIR_WANT_PAGE)
+        encoder->counters.pages++;
+    else if (answer->snapshot.version == 0) {
+        encoder->counters.fulls += answer->full;
+        encoder->counters.increments += !answer->full;
+    }
+    pthread_mutex_unlock(&encoder->lock);
+}
+
+static int full_answer(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t **ret,
+                       weir_error_t *err)
+{
+    pthread_mutex_lock(&encoder->full_lock);
+    int rc = WEIR_OK;
+    answer_key_t key = encoder_key(want, true, weir_store_version(encoder->options.store));
+    *ret = answers_find(encoder->kept, &key);
+    if (*ret == NULL) {
+        rc = make_full(encoder, want, ret, err);
+        if (rc == WEIR_OK)
+            keep(encoder, *ret);
+    }
+    pthread_mutex_unlock(&encoder->full_lock);
+    return rc;
+}
+
+static int get_delta_answer(weir_encoder_t *encoder, const weir_want_t *want, uint64_t latest,
+                            weir_answer_t **ret, weir_error_t *err)
+{
+    if (encoder_needs_all(encoder, want, latest) != NULL)
+        return full_answer(encoder, want, ret, err);
+    int rc = make_increment(encoder, want, latest, ret, err);
+    if (rc == WEIR_NOT_FOUND || rc == WEIR_TOO_LARGE)
+        return full_answer(encoder, want, ret, err); /* behind the log, or cheaper so */
     if (rc == WEIR_OK)
         keep(encoder, *ret);
-    if (rc == WEIR_NOT_FOUND || rc == WEIR_TOO_LARGE)
-        return full_answer(encoder, dialect, ret, err); /* behind the log, or cheaper so */
+    return rc;
+}
+
+int weir_encoder_answer(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t **ret,
+                        weir_error_t *err)
+{
+    uint64_t latest = weir_store_version(encoder->options.store);
+    *ret = weir_encoder_ready(encoder, want);
+    if (*ret != NULL)
+        return WEIR_OK;
+    if (want->kind == WEIR_WANT_GET_DELTA)
+        return get_delta_answer(encoder, want, latest, ret, err);
+    if (want->kind == WEIR_WANT_HEAL)
+        return encode_heal(encoder, want, ret, err);
+    int rc = want->kind == WEIR_WANT_PAGE ? encode_page(encoder, want, ret, err)
+                                          : encode_deltas(encoder, want, latest, ret, err);
+    if (rc == WEIR_OK)
+        keep(encoder, *ret);
     return rc;
 }

@@ -23,12 +23,20 @@ typedef struct ask {
     weir_dialect_t dialect;
 } ask_t;
 
+static weir_want_t want_of(ask_t question)
+{
+    return (weir_want_t){ .kind = WEIR_WANT_GET_DELTA,
+                          .known = question.known,
+                          .version = question.version,
+                          .dialect = question.dialect };
+}
+
 static int ask(fixture_store_t *f, ask_t question, weir_json_t **ret, bool *ret_full,
                weir_error_t *err)
 {
     weir_answer_t *answer = NULL;
-    int rc = weir_encoder_answer(f->encoder, question.known, question.version, question.dialect,
-                                 &answer, err);
+    weir_want_t want = want_of(question);
+    int rc = weir_encoder_answer(f->encoder, &want, &answer, err);
     if (rc != WEIR_OK)
         return rc;
     *ret = json_of(answer);
@@ -129,22 +137,23 @@ static void one_answer_serves_all_who_ask_the_same(void **state)
     fixture_store_t f = { 0 };
     weir_encoder_counters_t counters;
     weir_answer_t *answers[3] = { NULL };
+    weir_want_t want = want_of((ask_t){ true, 1, WEIR_DIALECT_310 });
+    weir_want_t older = want_of((ask_t){ true, 1, WEIR_DIALECT_39 });
     (void)state;
     fixture_store_open(&f, 1000, FIXTURE_PAYLOAD_MAX, 0);
     fixture_put(&f, 1, "a");
-    assert_null(weir_encoder_ready(f.encoder, true, 1, WEIR_DIALECT_310));
+    assert_null(weir_encoder_ready(f.encoder, &want));
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(
-            weir_encoder_answer(f.encoder, true, 1, WEIR_DIALECT_310, &answers[i], NULL), WEIR_OK);
+        assert_int_equal(weir_encoder_answer(f.encoder, &want, &answers[i], NULL), WEIR_OK);
     assert_ptr_equal(answers[0], answers[2]);
-    weir_answer_t *ready = weir_encoder_ready(f.encoder, true, 1, WEIR_DIALECT_310);
+    weir_answer_t *ready = weir_encoder_ready(f.encoder, &want);
     assert_ptr_equal(ready, answers[0]);
-    assert_null(weir_encoder_ready(f.encoder, true, 1, WEIR_DIALECT_39));
+    assert_null(weir_encoder_ready(f.encoder, &older));
     weir_encoder_count(f.encoder, &counters);
     assert_int_equal(counters.increments, 1);
     assert_int_equal(counters.reused, 3);
     fixture_put(&f, 1, "b"); /* from now on it is old */
-    assert_null(weir_encoder_ready(f.encoder, true, 1, WEIR_DIALECT_310));
+    assert_null(weir_encoder_ready(f.encoder, &want));
     weir_answer_release(ready);
     for (size_t i = 0; i < 3; i++)
         weir_answer_release(answers[i]);

@@ -23,7 +23,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { FIXTURE_PAYLOAD_MAX = 4 * 1024 * 1024, FIXTURE_WANTS_MAX = 64 };
+enum {
+    FIXTURE_PAYLOAD_MAX = 4 * 1024 * 1024,
+    FIXTURE_BATCH_BYTES = 4096,
+    FIXTURE_WANTS_MAX = 64,
+};
 
 #define FIXTURE_NODE "11111111-2222-4333-8444-555555555555"
 
@@ -41,6 +45,8 @@ typedef struct fixture_store {
     weir_store_t *store;
     weir_encoder_t *encoder;
     weir_registry_t *registry;
+    bool sync_v1, zstd; /* offered to who connects */
+    weir_sync_counters_t counters;
 } fixture_store_t;
 
 static inline void fixture_store_open(fixture_store_t *f, uint64_t log_entries_max,
@@ -58,6 +64,8 @@ static inline void fixture_store_open(fixture_store_t *f, uint64_t log_entries_m
         .store = f->store,
         .payload_max = payload_max,
         .full_sync_threshold = threshold,
+        .batch_bytes = FIXTURE_BATCH_BYTES,
+        .kept_bytes = 16u * 1024 * 1024,
     };
     assert_int_equal(weir_encoder_new(&encoding, &f->encoder, &err), WEIR_OK);
     assert_int_equal(weir_registry_new(1209600, &f->registry, &err), WEIR_OK);
@@ -149,6 +157,11 @@ static inline void fixture_host_want(void *context, const weir_want_t *want)
     host->wants[host->wants_count++] = *want;
 }
 
+static inline bool fixture_host_holds(void *context, uint64_t version)
+{
+    return weir_encoder_holds(((fixture_host_t *)context)->store->encoder, version);
+}
+
 static inline void fixture_host_event(void *context, const char *text)
 {
     fixture_host_t *host = context;
@@ -166,6 +179,11 @@ static inline void fixture_host_open(fixture_host_t *host, fixture_store_t *stor
         .payload_max = FIXTURE_PAYLOAD_MAX,
         .compat_version = compat_version,
         .sync = true,
+        .sync_v1 = store->sync_v1,
+        .zstd = store->zstd,
+        .digest_key = weir_store_digest_key(store->store),
+        .counters = &store->counters,
+        .holds = fixture_host_holds,
         .registry = store->registry,
         .ip = WEIR_STR("127.0.0.1"),
         .certificate_expiry_s = 1800000000,
@@ -187,15 +205,17 @@ static inline int fixture_host_answer(fixture_host_t *host, int64_t now_ms)
     assert_true(host->wants_count > 0);
     weir_want_t want = host->wants[0];
     memmove(host->wants, host->wants + 1, --host->wants_count * sizeof(want));
-    (void)weir_encoder_answer(host->store->encoder, want.known, want.version, want.dialect, &answer,
-                              &why);
+    (void)weir_encoder_answer(host->store->encoder, &want, &answer, &why);
     int rc = weir_session_answer(host->session, &want, answer, &why, now_ms, NULL);
     weir_answer_release(answer);
+    weir_want_release(&want);
     return rc;
 }
 
 static inline void fixture_host_close(fixture_host_t *host, int64_t now_ms)
 {
+    for (size_t i = 0; i < host->wants_count; i++)
+        weir_want_release(&host->wants[i]);
     weir_session_free(host->session, now_ms);
     weir_outbox_release(&host->out);
     *host = (fixture_host_t){ 0 };

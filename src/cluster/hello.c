@@ -122,6 +122,9 @@ int weir_hello_read(weir_str_t payload, weir_hello_t *ret, weir_error_t *err)
                              weir_json_kind(capabilities) == WEIR_JSON_OBJECT;
     hello.sync = lists(capabilities, WEIR_CAPABILITY_SYNC);
     hello.report = lists(capabilities, WEIR_CAPABILITY_REPORT);
+    hello.sync_v1 = lists(capabilities, WEIR_CAPABILITY_SYNC_V1);
+    hello.zstd =
+        lists(weir_json_get(params, "rpc_frame_encodings"), weir_codec_name(WEIR_CODEC_ZSTD));
     rc = copy_capabilities(capabilities, &hello.capabilities);
     if (rc == WEIR_OK)
         rc = copy_labels(conf, &hello.labels);
@@ -140,29 +143,30 @@ void weir_hello_release(weir_hello_t *hello)
     hello->capabilities = hello->labels = NULL;
 }
 
-int weir_hello_answer(const weir_hello_t *hello, bool sync, weir_buffer_t *out)
+int weir_hello_answer(const weir_offer_t *offer, weir_buffer_t *out)
 {
     /* The id is always 1; an empty list prints as the original prints it. */
     weir_buffer_append(out,
                        WEIR_STR("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"rpc_capabilities\":"));
-    if (!sync)
+    if (!offer->sync)
         weir_buffer_append(out, WEIR_STR("{}"));
-    else if (hello->report)
-        weir_buffer_append(
-            out, WEIR_STR("[\"" WEIR_CAPABILITY_SYNC "\",\"" WEIR_CAPABILITY_REPORT "\"]"));
     else
-        weir_buffer_append(out, WEIR_STR("[\"" WEIR_CAPABILITY_SYNC "\"]"));
-    return weir_buffer_append(out, WEIR_STR(",\"rpc_frame_encoding\":\"x-snappy-framed\"}}"));
+        weir_buffer_printf(out, "[\"" WEIR_CAPABILITY_SYNC "\"%s%s]",
+                           offer->report ? ",\"" WEIR_CAPABILITY_REPORT "\"" : "",
+                           offer->sync_v1 ? ",\"" WEIR_CAPABILITY_SYNC_V1 "\"" : "");
+    return weir_buffer_printf(out, ",\"rpc_frame_encoding\":\"%s\"}}",
+                              weir_codec_name(offer->codec));
 }
 
 int weir_hello_write(const weir_greeting_t *greeting, weir_buffer_t *out)
 {
-    weir_buffer_append(
-        out,
-        WEIR_STR("{\"jsonrpc\":\"2.0\",\"method\":\"kong.meta.v1.hello\","
-                 "\"id\":1,\"params\":[{\"rpc_capabilities\":[\"" WEIR_CAPABILITY_SYNC
-                 "\",\"" WEIR_CAPABILITY_REPORT "\"],\"rpc_frame_encodings\":[\"x-snappy-framed\"],"
-                 "\"kong_version\":"));
+    weir_buffer_printf(out,
+                       "{\"jsonrpc\":\"2.0\",\"method\":\"kong.meta.v1.hello\",\"id\":1,"
+                       "\"params\":[{\"rpc_capabilities\":[\"" WEIR_CAPABILITY_SYNC
+                       "\",\"" WEIR_CAPABILITY_REPORT "\"%s],\"rpc_frame_encodings\":[%s"
+                       "\"x-snappy-framed\"],\"kong_version\":",
+                       greeting->sync_v1 ? ",\"" WEIR_CAPABILITY_SYNC_V1 "\"" : "",
+                       greeting->zstd ? "\"x-zstd\"," : "");
     weir_json_print_string(weir_str(greeting->version), out);
     weir_buffer_append(out, WEIR_STR(",\"kong_hostname\":"));
     weir_json_print_string(weir_str(greeting->hostname), out);
@@ -182,18 +186,23 @@ int weir_hello_write(const weir_greeting_t *greeting, weir_buffer_t *out)
     return weir_buffer_append(out, WEIR_STR("}}]}"));
 }
 
-int weir_hello_read_answer(weir_str_t payload, bool *ret_sync, bool *ret_report, weir_error_t *err)
+int weir_hello_read_answer(weir_str_t payload, weir_offer_t *ret, weir_error_t *err)
 {
     WEIR_AUTO(json) weir_json_t *answer = NULL;
     if (weir_json_parse(payload, &answer, NULL) != WEIR_OK)
         return refuse(err, "the answer to the hello is no JSON");
     const weir_json_t *result = weir_json_get(answer, "result");
-    if (!weir_str_is(weir_json_get_string(result, "rpc_frame_encoding", WEIR_STR("")),
-                     "x-snappy-framed"))
-        return refuse(err, "the control plane does not answer the hello with x-snappy-framed");
     const weir_json_t *capabilities = weir_json_get(result, "rpc_capabilities");
-    *ret_sync = lists(capabilities, WEIR_CAPABILITY_SYNC);
-    *ret_report = lists(capabilities, WEIR_CAPABILITY_REPORT);
+    weir_str_t encoding = weir_json_get_string(result, "rpc_frame_encoding", WEIR_STR(""));
+    *ret = (weir_offer_t){
+        .sync = lists(capabilities, WEIR_CAPABILITY_SYNC),
+        .report = lists(capabilities, WEIR_CAPABILITY_REPORT),
+        .sync_v1 = lists(capabilities, WEIR_CAPABILITY_SYNC_V1),
+    };
+    if (ret->sync_v1 && weir_str_is(encoding, weir_codec_name(WEIR_CODEC_ZSTD)))
+        ret->codec = WEIR_CODEC_ZSTD;
+    else if (!weir_str_is(encoding, "x-snappy-framed"))
+        return refuse(err, "the control plane does not answer the hello with x-snappy-framed");
     return WEIR_OK;
 }
 

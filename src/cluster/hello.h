@@ -2,11 +2,13 @@
 #ifndef WEIR_HELLO_H
 #define WEIR_HELLO_H
 
-#include "base/buffer.h"
+#include "cluster/codec.h"
 #include "weir/json.h"
 
-#define WEIR_CAPABILITY_SYNC   "kong.sync.v2"
-#define WEIR_CAPABILITY_REPORT "weir.report.v1" /* between two Weirs */
+#define WEIR_CAPABILITY_SYNC "kong.sync.v2"
+/* Between two Weirs: */
+#define WEIR_CAPABILITY_REPORT  "weir.report.v1"
+#define WEIR_CAPABILITY_SYNC_V1 "weir.sync.v1" /* docs/sync-v1.md */
 
 enum { WEIR_HELLO_TEXT_MAX = 128, WEIR_HELLO_LIST_MAX = 64 };
 
@@ -17,7 +19,8 @@ typedef struct weir_hello {
     char hostname[WEIR_HELLO_TEXT_MAX + 1];
     char version[WEIR_HELLO_TEXT_MAX + 1];
     bool has_capabilities;              /* without the list the original answers, then drops */
-    bool sync, report;                  /* capabilities that are listed */
+    bool sync, report, sync_v1;         /* capabilities that are listed */
+    bool zstd;                          /* it can read x-zstd */
     weir_json_t *capabilities, *labels; /* array of strings, object of strings */
 } weir_hello_t;
 
@@ -25,18 +28,25 @@ typedef struct weir_hello {
 int weir_hello_read(weir_str_t payload, weir_hello_t *ret, weir_error_t *err);
 void weir_hello_release(weir_hello_t *hello); /* zeroed or read */
 
-/* Appends the control plane's answer. `sync`: kong.sync.v2 is offered. */
-int weir_hello_answer(const weir_hello_t *hello, bool sync, weir_buffer_t *out);
+/* What both ends agree on: the control plane's answer. */
+typedef struct weir_offer {
+    bool sync, report, sync_v1;
+    weir_codec_t codec;
+} weir_offer_t;
+
+/* Appends the control plane's answer. */
+int weir_hello_answer(const weir_offer_t *offer, weir_buffer_t *out);
 
 typedef struct weir_greeting {
     const char *node_id, *hostname, *version;
     const char *const *labels; /* "key:value", NULL-ended; or NULL */
+    bool sync_v1, zstd;        /* can be spoken */
 } weir_greeting_t;
 
 /* Appends the data plane's hello. */
 int weir_hello_write(const weir_greeting_t *greeting, weir_buffer_t *out);
 /* Reads the answer. WEIR_INVALID: why this control plane is of no use. */
-int weir_hello_read_answer(weir_str_t payload, bool *ret_sync, bool *ret_report, weir_error_t *err);
+int weir_hello_read_answer(weir_str_t payload, weir_offer_t *ret, weir_error_t *err);
 
 /* "3.10.0" and the like as a number that can be compared; -1: no version. */
 int64_t weir_hello_version(weir_str_t text);

@@ -25,10 +25,16 @@ static void what_our_client_says_our_control_plane_understands(void **state)
 {
     static const char *const labels[] = { "region:eu:1", "odd", ":x", "tier:", NULL };
     WEIR_AUTO(buffer) weir_buffer_t text;
-    weir_greeting_t greeting = { FIXTURE_NODE, "host \"x\"", "3.10.0", labels };
+    weir_greeting_t greeting = { .node_id = FIXTURE_NODE,
+                                 .hostname = "host \"x\"",
+                                 .version = "3.10.0",
+                                 .labels = labels,
+                                 .sync_v1 = true,
+                                 .zstd = true };
     weir_hello_t hello = { 0 };
-    bool sync = false;
-    bool report = false;
+    weir_offer_t offer = {
+        .sync = true, .report = true, .sync_v1 = true, .codec = WEIR_CODEC_ZSTD
+    };
     (void)state;
     weir_buffer_init(&text, 4096);
     assert_int_equal(weir_hello_write(&greeting, &text), WEIR_OK);
@@ -37,13 +43,29 @@ static void what_our_client_says_our_control_plane_understands(void **state)
     assert_true(weir_str_is(weir_json_string(weir_json_get(hello.labels, "region")), "eu:1"));
     assert_int_equal(weir_json_count(hello.labels), 2);
     weir_buffer_clear(&text);
-    assert_int_equal(weir_hello_answer(&hello, true, &text), WEIR_OK);
-    assert_int_equal(weir_hello_read_answer(weir_buffer_str(&text), &sync, &report, NULL), WEIR_OK);
-    assert_true(sync && report);
+    assert_true(hello.sync && hello.report && hello.sync_v1 && hello.zstd);
+    assert_int_equal(weir_hello_answer(&offer, &text), WEIR_OK);
+    offer = (weir_offer_t){ 0 };
+    assert_int_equal(weir_hello_read_answer(weir_buffer_str(&text), &offer, NULL), WEIR_OK);
+    assert_true(offer.sync && offer.report && offer.sync_v1);
+    assert_int_equal(offer.codec, WEIR_CODEC_ZSTD);
     weir_buffer_clear(&text);
-    weir_hello_answer(&hello, false, &text);
-    assert_int_equal(weir_hello_read_answer(weir_buffer_str(&text), &sync, &report, NULL), WEIR_OK);
-    assert_false(sync || report);
+    offer = (weir_offer_t){ .sync = true };
+    weir_hello_answer(&offer, &text);
+    assert_int_equal(weir_hello_read_answer(weir_buffer_str(&text), &offer, NULL), WEIR_OK);
+    assert_true(offer.sync && !offer.report && !offer.sync_v1);
+    weir_buffer_clear(&text);
+    offer = (weir_offer_t){ 0 };
+    weir_hello_answer(&offer, &text);
+    assert_int_equal(weir_hello_read_answer(weir_buffer_str(&text), &offer, NULL), WEIR_OK);
+    assert_false(offer.sync || offer.report || offer.sync_v1);
+    assert_int_equal(offer.codec, WEIR_CODEC_SNAPPY);
+    /* zstd was not agreed on without weir.sync.v1: what follows could not be read. */
+    assert_int_equal(
+        weir_hello_read_answer(WEIR_STR("{\"result\":{\"rpc_capabilities\":[\"kong.sync.v2\"],"
+                                        "\"rpc_frame_encoding\":\"x-zstd\"}}"),
+                               &offer, NULL),
+        WEIR_INVALID);
     weir_hello_release(&hello);
 }
 

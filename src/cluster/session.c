@@ -46,8 +46,8 @@ int session_send(weir_session_t *s, weir_json_t *message, weir_error_t *err)
 {
     WEIR_AUTO(json) weir_json_t *owned = message;
     WEIR_AUTO(buffer) weir_buffer_t block;
-    weir_buffer_init(&block, s->options.payload_max);
-    if (weir_message_encode(WEIR_CODEC_SNAPPY, owned, &block, NULL) != WEIR_OK)
+    weir_buffer_init(&block, s->options.payload_max + 1024 * 1024);
+    if (weir_message_encode(s->codec, owned, &block, NULL) != WEIR_OK)
         return session_close(s, err, "out of memory for a message");
     return session_send_frame(s, WEIR_FRAME_BINARY, weir_buffer_str(&block), err);
 }
@@ -65,6 +65,8 @@ static weir_json_t *version_json(weir_dialect_t dialect, uint64_t version)
 
 int session_push(weir_session_t *s, int64_t now_ms, weir_error_t *err)
 {
+    if (s->sync.agreed)
+        return session_sync_push(s, err);
     if (!s->ready || !s->subscribed || s->call_open || s->wants_open > 0 ||
         s->newest <= s->notified)
         return WEIR_OK;
@@ -94,18 +96,27 @@ int weir_session_notify(weir_session_t *session, uint64_t version, int64_t now_m
 
 /* The original from 3.10 on hides kong.sync.v2 from every older node. We hide it
  * only from those that are too old to know it: 3.9 has nothing to fall back on. */
-static bool offers_sync(const weir_session_t *s, const weir_hello_t *hello)
+static weir_offer_t offer_for(const weir_session_t *s, const weir_hello_t *hello)
 {
     bool modern = weir_hello_version(weir_str(s->options.compat_version)) >= WEIR_VERSION_3_10;
-    return s->options.sync && (!modern || hello->report ||
-                               weir_hello_version(weir_str(hello->version)) >= WEIR_VERSION_3_9);
+    bool sync =
+        s->options.sync && (!modern || hello->report ||
+                            weir_hello_version(weir_str(hello->version)) >= WEIR_VERSION_3_9);
+    bool sync_v1 = sync && hello->report && hello->sync_v1 && s->options.sync_v1;
+    return (weir_offer_t){
+        .sync = sync,
+        .report = sync && hello->report,
+        .sync_v1 = sync_v1,
+        .codec = sync_v1 && hello->zstd && s->options.zstd ? WEIR_CODEC_ZSTD : WEIR_CODEC_SNAPPY,
+    };
 }
 
-static int answer_hello(weir_session_t *s, const weir_hello_t *hello, weir_error_t *err)
+static int answer_hello(weir_session_t *s, const weir_hello_t *hello, const weir_offer_t *offer,
+                        weir_error_t *err)
 {
     WEIR_AUTO(buffer) weir_buffer_t text;
     weir_buffer_init(&text, 4096);
-    if (weir_hello_answer(hello, offers_sync(s, hello), &text) != WEIR_OK)
+    if (weir_hello_answer(offer, &text) != WEIR_OK)
         return session_closed(err, "out of memory for the hello");
     int rc = session_send_frame(s, WEIR_FRAME_BINARY, weir_buffer_str(&text), err);
     if (rc == WEIR_OK && !hello->has_capabilities)
@@ -113,13 +124,16 @@ static int answer_hello(weir_session_t *s, const weir_hello_t *hello, weir_error
     return rc;
 }
 
-static void begin(weir_session_t *s, const weir_hello_t *hello, int64_t now_ms)
+static void begin(weir_session_t *s, const weir_hello_t *hello, const weir_offer_t *offer,
+                  int64_t now_ms)
 {
     /* C.9: until its first get_delta shows what it speaks. */
     bool modern =
         hello->report || weir_hello_version(weir_str(hello->version)) >= WEIR_VERSION_3_10;
     s->dialect = modern ? WEIR_DIALECT_310 : WEIR_DIALECT_39;
     s->listed = hello->sync;
+    s->sync.agreed = offer->sync_v1;
+    s->codec = offer->codec;
     snprintf(s->node, sizeof(s->node), "%s", hello->node_id);
     weir_node_facts_t facts = {
         .node_id = weir_str(s->node),
@@ -132,8 +146,12 @@ static void begin(weir_session_t *s, const weir_hello_t *hello, int64_t now_ms)
     };
     weir_registry_connected(s->options.registry, &facts, now_ms);
     s->ready = true;
-    session_event(s, "connected node=%s version=%s dialect=%s", s->node, hello->version,
-                  modern ? "3.10" : "3.9");
+    session_event(s, "connected node=%s version=%s protocol=%s encoding=%s", s->node,
+                  hello->version,
+                  offer->sync_v1 ? WEIR_CAPABILITY_SYNC_V1
+                  : modern       ? "kong.sync.v2 (3.10)"
+                                 : "kong.sync.v2 (3.9)",
+                  weir_codec_name(offer->codec));
 }
 
 static int take_hello(weir_session_t *s, weir_str_t payload, int64_t now_ms, weir_error_t *err)
@@ -145,9 +163,10 @@ static int take_hello(weir_session_t *s, weir_str_t payload, int64_t now_ms, wei
             err->code = WEIR_CLOSED;
         return WEIR_CLOSED;
     }
-    rc = answer_hello(s, &hello, err);
+    weir_offer_t offer = offer_for(s, &hello);
+    rc = answer_hello(s, &hello, &offer, err);
     if (rc == WEIR_OK)
-        begin(s, &hello, now_ms);
+        begin(s, &hello, &offer, now_ms);
     weir_hello_release(&hello);
     return rc;
 }
@@ -250,7 +269,7 @@ int weir_session_tick(weir_session_t *s, int64_t now_ms, weir_error_t *err)
     }
     if (s->call_open && now_ms - s->call_ms >= WEIR_SESSION_CALL_MS)
         s->call_open = false; /* no answer came: the node asks by itself in time */
-    return session_push(s, now_ms, err);
+    return s->sync.agreed ? session_sync_tick(s, now_ms, err) : session_push(s, now_ms, err);
 }
 
 weir_str_t weir_session_node(const weir_session_t *session)

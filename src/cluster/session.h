@@ -19,29 +19,35 @@ enum {
     WEIR_SESSION_CALL_MS = 5000,  /* how long an answer to a call is waited for */
     WEIR_SESSION_PING_MS = 30000, /* nothing came for so long: ping */
     WEIR_SESSION_IDLE_MS = 45000, /* ... for so long: close */
+    WEIR_SESSION_ACK_MS = 60000,  /* weir.sync.v1: how long an ack is waited for */
 };
 
-/* What get_delta asks for. The host answers with weir_session_answer(), whenever. */
-typedef struct weir_want {
-    uint64_t number; /* of this wish: give it back */
-    bool known;
-    uint64_t version;
-    weir_dialect_t dialect;
-} weir_want_t;
+/* Of weir.sync.v1, over all sessions of an event loop. */
+typedef struct weir_sync_counters {
+    uint64_t starts, acks, mismatches, heals, healed_entities, resumes, failures;
+} weir_sync_counters_t;
 
 typedef struct weir_session_options {
-    size_t payload_max;         /* cluster_max_payload */
-    const char *compat_version; /* cluster_compat_version */
-    bool sync;                  /* cluster_rpc_sync */
-    weir_registry_t *registry;  /* borrowed */
-    weir_str_t ip;              /* copied */
+    size_t payload_max;                  /* cluster_max_payload */
+    const char *compat_version;          /* cluster_compat_version */
+    bool sync;                           /* cluster_rpc_sync */
+    bool sync_v1;                        /* weir.sync.v1 is offered */
+    bool zstd;                           /* ... with zstd */
+    const weir_digest_key_t *digest_key; /* of the store; borrowed; for weir.sync.v1 */
+    /* Of this and all sessions; NULL: not counted. */
+    weir_sync_counters_t *counters;
+    weir_registry_t *registry; /* borrowed */
+    weir_str_t ip;             /* copied */
     int64_t certificate_expiry_s;
     void *context;
     /* Queues bytes for the peer; they are copied. */
     int (*send)(void *context, weir_str_t bytes);
     /* Queues the elements of an answer, by reference. Keeps it. */
     int (*send_answer)(void *context, weir_answer_t *answer);
+    /* Takes want->sums; answers with weir_session_answer(), whenever. */
     void (*want)(void *context, const weir_want_t *want);
+    /* The log still has everything after `version` (weir_encoder_holds()). */
+    bool (*holds)(void *context, uint64_t version);
     /* One event, for the host's log. */
     void (*event)(void *context, const char *text);
 } weir_session_options_t;

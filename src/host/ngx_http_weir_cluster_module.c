@@ -8,6 +8,7 @@
  * once; no timer is in its way. */
 #include "node/ngx_http_weir.h"
 
+#include "cluster/hello.h"
 #include "cluster/outbox.h"
 #include "cluster/session.h"
 #include "host/ngx_http_weir_cluster_upgrade.h"
@@ -60,7 +61,7 @@ typedef struct {
 } ngx_http_weir_work_t;
 
 typedef struct {
-    ngx_queue_t waiting;
+    ngx_queue_t waiting, working;
     ngx_uint_t running, running_max;
 } ngx_http_weir_lane_t;
 
@@ -77,6 +78,7 @@ typedef struct {
     ngx_connection_t tick_connection; /* what nginx's debug log looks at */
     ngx_uint_t ticks;
     ngx_flag_t saving;
+    weir_sync_counters_t counters;
     weir_error_t save_error;
     size_t payload_max;
 } ngx_http_weir_cluster_t;
@@ -332,6 +334,12 @@ static int peer_send_answer(void *context, weir_answer_t *answer)
     return weir_outbox_put_answer(&peer->out, answer);
 }
 
+static bool peer_holds(void *context, uint64_t version)
+{
+    (void)context;
+    return weir_encoder_holds(cluster->encoder, version);
+}
+
 static void peer_event(void *context, const char *text)
 {
     ngx_http_weir_peer_t *peer = context;
@@ -353,7 +361,7 @@ static void peer_want(void *context, const weir_want_t *want)
     task->ctx = work;
     work->peer = peer;
     work->want = *want;
-    work->full = weir_encoder_sends_all(cluster->encoder, want->known, want->version);
+    work->full = weir_encoder_takes_long(cluster->encoder, want);
     peer->works++;
     ngx_queue_insert_tail(work->full ? &cluster->fulls.waiting : &cluster->increments.waiting,
                           &work->queue);
@@ -373,6 +381,7 @@ static void ngx_http_weir_work_done(ngx_http_weir_work_t *work)
         ngx_http_weir_peer_unref(peer);
     }
     weir_answer_release(work->answer);
+    weir_want_release(&work->want);
     ngx_free((ngx_thread_task_t *)work - 1);
 }
 
@@ -381,8 +390,7 @@ static void encode(void *data, ngx_log_t *log)
 {
     ngx_http_weir_work_t *work = data;
     (void)log;
-    (void)weir_encoder_answer(cluster->encoder, work->want.known, work->want.version,
-                              work->want.dialect, &work->answer, &work->error);
+    (void)weir_encoder_answer(cluster->encoder, &work->want, &work->answer, &work->error);
 }
 
 static ngx_http_weir_lane_t *lane_of(const ngx_http_weir_work_t *work)
@@ -393,6 +401,7 @@ static ngx_http_weir_lane_t *lane_of(const ngx_http_weir_work_t *work)
 static void encoded(ngx_event_t *event)
 {
     ngx_http_weir_work_t *work = event->data;
+    ngx_queue_remove(&work->queue);
     lane_of(work)->running--;
     ngx_http_weir_work_done(work);
     ngx_http_weir_cluster_pump();
@@ -405,11 +414,27 @@ static void start(ngx_http_weir_work_t *work)
     task->event.handler = encoded;
     task->event.data = work;
     if (ngx_thread_task_post(cluster->pool, task) == NGX_OK) {
+        ngx_queue_insert_tail(&lane_of(work)->working, &work->queue);
         lane_of(work)->running++;
         return;
     }
     weir_error_set(&work->error, WEIR_AGAIN, NULL, "the control plane is too busy, ask again");
     ngx_http_weir_work_done(work);
+}
+
+/* The same is in the making: what comes of it will do. */
+static ngx_flag_t in_the_making(const ngx_http_weir_lane_t *lane, const weir_want_t *want)
+{
+    ngx_queue_t *q;
+
+    for (q = ngx_queue_head(&lane->working); q != ngx_queue_sentinel(&lane->working);
+         q = ngx_queue_next(q)) {
+        const ngx_http_weir_work_t *work = ngx_queue_data(q, ngx_http_weir_work_t, queue);
+        if (weir_want_same(&work->want, want)) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 static void run_lane(ngx_http_weir_lane_t *lane)
@@ -420,11 +445,10 @@ static void run_lane(ngx_http_weir_lane_t *lane)
         const weir_want_t *want = &work->want;
         /* The analyzer does not follow ngx_queue_remove: work that is done has left the lane. */
         if (work->peer->connection != NULL) { /* NOLINT(clang-analyzer-unix.Malloc) */
-            work->answer =
-                weir_encoder_ready(cluster->encoder, want->known, want->version, want->dialect);
+            work->answer = weir_encoder_ready(cluster->encoder, want);
         }
         if (work->answer == NULL && work->peer->connection != NULL &&
-            lane->running >= lane->running_max) {
+            (lane->running >= lane->running_max || in_the_making(lane, want))) {
             return;
         }
         ngx_queue_remove(first);
@@ -460,6 +484,12 @@ static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64
         .payload_max = cluster->payload_max,
         .compat_version = weir_setting_string(settings, "cluster_compat_version"),
         .sync = strcmp(weir_setting_string(settings, "cluster_rpc_sync"), "on") == 0,
+        .sync_v1 = strcmp(weir_setting_string(settings, "cluster_sync_protocol"),
+                          WEIR_CAPABILITY_SYNC_V1) == 0,
+        .zstd = strcmp(weir_setting_string(settings, "cluster_sync_compression"), "zstd") == 0,
+        .digest_key = weir_store_digest_key(cluster->conf->store),
+        .counters = &cluster->counters,
+        .holds = peer_holds,
         .registry = cluster->registry,
         .ip = ngx_http_weir_str(r->connection->addr_text),
         .certificate_expiry_s = expiry_s,
@@ -599,6 +629,7 @@ static void woken(ngx_event_t *rev)
             ngx_http_weir_peer_after(peer, rc, &err);
         }
     }
+    ngx_http_weir_cluster_pump(); /* what the sessions want now */
 }
 
 static void save_in_thread(void *data, ngx_log_t *log)
@@ -706,6 +737,8 @@ static ngx_int_t open_rooms(ngx_cycle_t *cycle)
         .payload_max = cluster->payload_max,
         .full_sync_threshold =
             (uint64_t)weir_setting_integer(settings, "cluster_full_sync_threshold"),
+        .batch_bytes = (size_t)weir_setting_integer(settings, "cluster_sync_batch_size"),
+        .kept_bytes = (size_t)weir_setting_integer(settings, "cluster_sync_cache_size"),
     };
     int64_t purge_s = weir_setting_integer(settings, "cluster_data_plane_purge_delay");
     int rc = weir_encoder_new(&options, &cluster->encoder, &err);
@@ -742,7 +775,9 @@ static ngx_int_t ngx_http_weir_cluster_init_process(ngx_cycle_t *cycle)
     cluster->conf = conf;
     ngx_queue_init(&cluster->peers);
     ngx_queue_init(&cluster->increments.waiting);
+    ngx_queue_init(&cluster->increments.working);
     ngx_queue_init(&cluster->fulls.waiting);
+    ngx_queue_init(&cluster->fulls.working);
     cluster->increments.running_max = INCREMENT_TASKS_MAX;
     cluster->fulls.running_max = FULL_TASKS_MAX;
     cluster->pool = ngx_thread_pool_get(cycle, &pool_name);

@@ -1,0 +1,63 @@
+/* agent_internal.h -- the sync agent from inside.
+ *
+ *   agent.c   the loop, the connection, the upkeep of the image
+ *   apply.c   batches into the image, what became of them, the report of it
+ *   sync.c    weir.sync.v1: what the client asks of this data plane */
+#ifndef WEIR_AGENT_INTERNAL_H
+#define WEIR_AGENT_INTERNAL_H
+
+#include "agent/status.h"
+#include "agent/tls.h"
+#include "cluster/client.h"
+#include "image/image.h"
+
+enum { AGENT_LABELS_MAX = 16 };
+
+typedef struct agent {
+    const weir_settings_t *settings;
+    weir_image_t *image;
+    weir_image_t *stage; /* a set that is on its way, page by page; NULL: none */
+    uint64_t stage_entities, stage_expected; /* that came; that will come, about */
+    int64_t stage_began_ms, stage_said_ms;
+    weir_client_t *client;
+    tls_context_t *context;
+    tls_t *tls;
+    status_t status;
+    const char *labels[AGENT_LABELS_MAX + 1];
+    char address[256], hostname[256], node_id[WEIR_UUID_TEXT + 1];
+    char prefix[2048];
+    size_t queue_max;
+    bool lost;             /* tls_write failed: the connection goes at the turn's end */
+    int64_t connecting_ms; /* when this try began */
+    int64_t retry_ms;      /* when the next try may begin */
+    unsigned tries;        /* since the last success */
+    int64_t said_ms;       /* the last failure's line */
+    char said[256];
+    bool dirty;        /* commits since the last image sync */
+    int64_t expire_ms; /* when something may expire; 0: look */
+} agent_t;
+
+/* -- apply.c ------------------------------------------------------------------------- */
+
+/* Fills one batch. */
+typedef int (*agent_fill_t)(agent_t *agent, weir_batch_t *batch, const void *what,
+                            weir_error_t *err);
+
+/* Begins a batch of `image`, fills and commits it; again in a larger map, if need be. */
+int agent_commit(agent_t *agent, weir_image_t *image, bool full, uint64_t version,
+                 agent_fill_t fill, const void *what, weir_error_t *err);
+/* Into the log and the status: what was applied, what is quarantined anew. */
+void agent_applied(agent_t *agent, bool full, uint64_t version, size_t entities, int64_t took_us);
+
+/* Callbacks of the client (client.h). */
+int agent_apply(void *context, const weir_update_t *update, weir_error_t *err);
+weir_json_t *agent_report(void *context);
+
+/* -- sync.c -------------------------------------------------------------------------- */
+
+extern const weir_client_sync_t agent_sync;
+
+/* Finds the stage that an earlier run left. */
+int agent_open_stage(agent_t *agent, weir_error_t *err);
+
+#endif
