@@ -179,7 +179,7 @@ int weir_sqlite_view_page(weir_store_view_t *base, weir_store_cursor_t *cursor, 
 
 int weir_sqlite_view_sums(weir_store_view_t *base, weir_digest_t *sums, weir_error_t *err)
 {
-    return weir_sqlite_sums_read(view_of(base)->connection, sums, err);
+    return weir_sqlite_sums_read(view_of(base)->connection, sums, NULL, NULL, err);
 }
 
 /* The greatest id of a bucket. */
