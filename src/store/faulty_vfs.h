@@ -20,8 +20,8 @@ static struct {
     sqlite3_vfs *real;
     sqlite3_io_methods methods;
     atomic_int countdown; /* the call that brings it to 0 fails, and all after it */
-    atomic_int failures; /* calls that failed */
-    atomic_int code; /* what failing calls return */
+    atomic_int failures;  /* calls that failed */
+    atomic_int code;      /* what failing calls return */
     atomic_bool log_dirty;
     atomic_int log_syncs;
 } faulty;

@@ -38,9 +38,9 @@ int weir_sqlite_read_log(connection_t *connection, uint64_t after, uint64_t up_t
     if (after >= up_to)
         return WEIR_OK;
     sqlite3_stmt *range = NULL;
-    int rc = weir_sqlite_select(connection, S_DELTA_RANGE, &range, err, "ii",
-                                (int64_t)((after + 1) << SEQ_BITS),
-                                (int64_t)((up_to + 1) << SEQ_BITS));
+    int rc =
+        weir_sqlite_select(connection, S_DELTA_RANGE, &range, err, "ii",
+                           (int64_t)((after + 1) << SEQ_BITS), (int64_t)((up_to + 1) << SEQ_BITS));
     if (rc == WEIR_OK)
         rc = read_deltas(connection, range, after, up_to, fn, context, err);
     sqlite3_reset(range);

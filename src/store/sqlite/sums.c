@@ -235,8 +235,7 @@ int weir_sqlite_sums_load(store_t *store, weir_digest_t *ret_total, weir_error_t
     weir_assert(sums->group.set.count == 0);
     clear(&sums->logged);
     sums->log_rows = 0;
-    int rc =
-        weir_sqlite_sums_read(&store->writer, sums->now, &sums->logged, &sums->log_rows, err);
+    int rc = weir_sqlite_sums_read(&store->writer, sums->now, &sums->logged, &sums->log_rows, err);
     if (rc != WEIR_OK)
         return rc;
     *ret_total = (weir_digest_t){ 0 };
@@ -279,7 +278,9 @@ int weir_sqlite_sums_migrate(connection_t *connection, weir_error_t *err)
     weir_digest_key_t key;
     weir_digester_t *digester = NULL;
     weir_digest_t *sums = weir_calloc(WEIR_DIGEST_BUCKETS, sizeof(*sums));
-    int rc = sums != NULL ? make_key(connection, &key, err) : weir_error_memory(err);
+    if (sums == NULL)
+        return weir_error_memory(err);
+    int rc = make_key(connection, &key, err);
     if (rc == WEIR_OK)
         rc = weir_digester_new(&key, &digester, err);
     if (rc == WEIR_OK) {
