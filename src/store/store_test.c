@@ -561,6 +561,38 @@ static void the_log_is_bounded_by_count(void **state)
     assert_int_equal(weir_store_log_floor(test->store), floor + 1); /* the count was kept */
 }
 
+/* One write of 201 deltas, then small ones. */
+static void a_long_version_leaves_the_log_in_pieces_but_is_never_given_in_part(void **state)
+{
+    test_store_t *test = *state;
+    weir_store_result_t result;
+    test_put(test, WEIR_CONSUMERS, 1, "");
+    for (unsigned n = 0; n < 200; n++) {
+        char members[64];
+        snprintf(members, sizeof(members), "\"key\":\"k%u\",\"consumer\":@1", n);
+        test_put(test, WEIR_KEYAUTH_CREDENTIALS, 2 + n, members);
+    }
+    assert_int_equal(test_delete(test, WEIR_CONSUMERS, 1, &result), WEIR_OK);
+    uint64_t version = result.version;
+    test->options.log_entries_max = 100;
+    test_reopen(test);
+    uint64_t in_pieces = 0;
+    static test_text_t text;
+    for (unsigned n = 0; weir_store_log_floor(test->store) < version || n < 60; n++) {
+        assert_true(n < 200);
+        test_put(test, WEIR_CONSUMERS, 1000 + n, "");
+        text.len = 0;
+        int rc = weir_store_deltas(test->store, version - 1, version, test_add_delta, &text, NULL);
+        assert_true(rc == WEIR_NOT_FOUND || rc == WEIR_OK);
+        assert_int_equal(rc == WEIR_NOT_FOUND, weir_store_log_floor(test->store) >= version);
+        assert_true(rc == WEIR_OK || text.len == 0);
+        in_pieces += rc == WEIR_NOT_FOUND;
+    }
+    assert_true(in_pieces > 10);
+    assert_int_equal(
+        weir_store_deltas(test->store, version, UINT64_MAX, test_add_delta, &text, NULL), WEIR_OK);
+}
+
 static void the_log_is_bounded_by_age(void **state)
 {
     test_store_t *test = *state;
@@ -887,6 +919,7 @@ int main(void)
         TEST(a_range_of_the_log_is_exact),
         TEST(a_reader_may_stop_with_its_own_code),
         TEST(the_log_is_bounded_by_count),
+        TEST(a_long_version_leaves_the_log_in_pieces_but_is_never_given_in_part),
         TEST(the_log_is_bounded_by_age),
         TEST(a_snapshot_shows_parents_before_children),
         TEST(a_watcher_hears_of_commits_that_changed_something),
