@@ -260,6 +260,20 @@ def test_sync_verify_names_what_differs(control):
     assert "begin with abc" in done.stdout
 
 
+def test_a_database_is_not_migrated_under_a_running_node(control):
+    def set_done(count):
+        database = sqlite3.connect(control.prefix / "weir.db")
+        with database:
+            database.execute("UPDATE meta SET value = ? WHERE name = 'migrations'", (count,))
+        database.close()
+
+    assert control.by_prefix("migrations", "up").returncode == 0  # nothing to do
+    set_done(1)
+    done = control.by_prefix("migrations", "up", fail=False)
+    assert done.returncode == 1 and "the node is running" in done.stderr
+    set_done(2)
+
+
 def test_sync_verify_without_a_database_says_so(tmp_path):
     done = run("sync", "verify", "-p", tmp_path)
     assert done.returncode == 1 and "weir migrations bootstrap" in done.stderr

@@ -41,6 +41,7 @@ static const cli_command_t commands[] = {
       "Exit status: 0 the database is up to date; 1 not, with the reason." },
     { "migrations", "up", 0, cli_migrations_up, NODE_ARGUMENTS,
       "bring the database to this version of Weir",
+      "The node must not be running if there is something to do.\n"
       "Exit status: 0 the database is up to date; 1 not, with the reason." },
     { "migrations", "list", 0, cli_migrations_list, NODE_ARGUMENTS, "list what has been migrated",
       "Exit status: 0; 1 there is no database." },

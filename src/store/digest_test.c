@@ -2,8 +2,6 @@
  * written, refused or reopened and whoever wrote; damage is found where it is. */
 #include "store/digest_fixture.h"
 
-#include <sqlite3.h>
-
 enum { RANDOM_WRITES = 3000, IDS = 40 };
 
 static weir_digest_t digest_of(test_store_t *test, uint64_t version)
@@ -27,15 +25,6 @@ static void assert_same(weir_digest_t a, weir_digest_t b)
 static void assert_differs(weir_digest_t a, weir_digest_t b)
 {
     assert_false(weir_digest_equal(&a, &b));
-}
-
-static void execute(const char *path, const char *sql)
-{
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
-    sqlite3_close(db);
 }
 
 /* -- what the digest is of ---------------------------------------------------------------- */
@@ -308,8 +297,9 @@ static void a_damaged_document_is_found_in_its_bucket(void **state)
     for (unsigned n = 1; n < 30; n++)
         test_put(test, WEIR_CONSUMERS, n, "");
     weir_digest_t was = newest(test);
-    execute(test->path, "UPDATE entity SET document=replace(document,'ab','aB') WHERE hex(id) LIKE "
-                        "'ABCD%'");
+    test_execute(test->path,
+                 "UPDATE entity SET document=replace(document,'ab','aB') WHERE hex(id) LIKE "
+                 "'ABCD%'");
     weir_store_verdict_t verdict = test_verdict(test);
     assert_int_equal(verdict.bad_buckets, 1);
     assert_int_equal(verdict.first_bad_bucket, 0xabc);
@@ -323,7 +313,8 @@ static void a_lost_row_is_found_in_its_bucket(void **state)
     test_store_t *test = *state;
     test_put(test, WEIR_CONSUMERS, 1, "");
     test_put(test, WEIR_CONSUMERS, 2, "");
-    execute(test->path, "DELETE FROM entity WHERE hex(id) LIKE '%01' AND hex(id) LIKE '0000%'");
+    test_execute(test->path,
+                 "DELETE FROM entity WHERE hex(id) LIKE '%01' AND hex(id) LIKE '0000%'");
     weir_store_verdict_t verdict = test_verdict(test);
     assert_int_equal(verdict.bad_buckets, 1);
     assert_int_equal(verdict.first_bad_bucket, 0);
@@ -334,15 +325,15 @@ static void damaged_sums_are_found(void **state)
 {
     test_store_t *test = *state;
     test_assert_verified(test);
-    execute(test->path, "DELETE FROM bucket_log;"
-                        "INSERT OR REPLACE INTO bucket VALUES(77,zeroblob(15)||x'01');"
-                        "INSERT OR REPLACE INTO bucket VALUES(4095,zeroblob(15)||x'01');");
+    test_execute(test->path, "DELETE FROM bucket_log;"
+                             "INSERT OR REPLACE INTO bucket VALUES(77,zeroblob(15)||x'01');"
+                             "INSERT OR REPLACE INTO bucket VALUES(4095,zeroblob(15)||x'01');");
     weir_store_verdict_t verdict = test_verdict(test);
     assert_true(verdict.bad_buckets >= 2);
-    execute(test->path, "INSERT OR REPLACE INTO bucket VALUES(77,x'01')");
+    test_execute(test->path, "INSERT OR REPLACE INTO bucket VALUES(77,x'01')");
     weir_error_t err = { 0 };
     assert_int_equal(weir_store_verify(test->store, NULL, NULL, &verdict, &err), WEIR_CORRUPT);
-    execute(test->path, "DELETE FROM bucket; INSERT INTO bucket_log VALUES(99,x'ffff')");
+    test_execute(test->path, "DELETE FROM bucket; INSERT INTO bucket_log VALUES(99,x'ffff')");
     assert_int_equal(weir_store_verify(test->store, NULL, NULL, &verdict, &err), WEIR_CORRUPT);
     weir_store_t *damaged = NULL;
     assert_int_equal(weir_store_open(&test->options, &damaged, &err), WEIR_CORRUPT);
@@ -351,9 +342,9 @@ static void damaged_sums_are_found(void **state)
 static void verifying_tells_how_far_it_is(void **state)
 {
     test_store_t *test = *state;
-    execute(test->path,
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40000) "
-            "INSERT INTO entity SELECT 3,randomblob(16),1,NULL,NULL,zeroblob(16),'{}' FROM n");
+    test_execute(test->path,
+                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40000) "
+                 "INSERT INTO entity SELECT 3,randomblob(16),1,NULL,NULL,zeroblob(16),'{}' FROM n");
     uint64_t told = 0;
     weir_store_verdict_t verdict;
     assert_int_equal(weir_store_verify(test->store, count_progress, &told, &verdict, NULL),
@@ -372,9 +363,9 @@ static void a_database_of_the_first_release_gets_its_sums(void **state)
     weir_digest_key_t key = *weir_store_digest_key(test->store);
     weir_store_close(test->store);
     test->store = NULL;
-    execute(test->path, "DROP TABLE bucket; DROP TABLE bucket_log;"
-                        "DELETE FROM meta WHERE name='digest_key';"
-                        "UPDATE meta SET value='1' WHERE name='migrations'");
+    test_execute(test->path, "DROP TABLE bucket; DROP TABLE bucket_log;"
+                             "DELETE FROM meta WHERE name='digest_key';"
+                             "UPDATE meta SET value='1' WHERE name='migrations'");
     weir_error_t err = { 0 };
     size_t done = 0;
     assert_int_equal(weir_store_open(&test->options, &test->store, &err), WEIR_NOT_FOUND);
