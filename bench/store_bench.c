@@ -1,5 +1,5 @@
 /* store_bench.c -- durable writes and reads per second of the control plane's
- * database.
+ * database, and what memory it takes: of the heap, and of its files mapped.
  *
  * Threads write services, routes, consumers, credentials and plugins, one
  * entity per write, as many concurrent Admin API requests would: each waits
@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "store/store.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,6 +163,34 @@ static void *delete_all(void *argument)
     return NULL;
 }
 
+/* Of the files that begin with `path`, as far as they are mapped and resident. */
+static double mapped_mib(const char *path)
+{
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    char line[2048];
+    bool ours = false;
+    long kib = 0;
+    while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
+        int64_t more = 0;
+        char *unit = strstr(line, " kB");
+        if (strchr(line, '-') != NULL && unit == NULL)
+            ours = strstr(line, path) != NULL;
+        else if (ours && unit != NULL && strncmp(line, "Pss:", 4) == 0) {
+            *unit = '\0';
+            if (weir_parse_int64(weir_str_trim(weir_str(line + 4)), 0, INT64_MAX, &more) == WEIR_OK)
+                kib += more;
+        }
+    }
+    if (maps != NULL)
+        fclose(maps);
+    return (double)kib / 1024;
+}
+
+static struct {
+    const char *path;
+    size_t heap; /* in use before the first write, by the entities themselves */
+} memory;
+
 static void run(worker_t *workers, unsigned threads, const char *what, void *(*body)(void *),
                 size_t operations)
 {
@@ -180,6 +209,9 @@ static void run(worker_t *workers, unsigned threads, const char *what, void *(*b
     double seconds = (double)(weir_clock_monotonic_us() - start) / 1e6;
     printf("%-10s %8zu in %7.3f s: %9.0f /s", what, operations, seconds,
            (double)operations / seconds);
+    printf("; heap %+.1f MiB, mapped %.1f MiB",
+           ((double)mallinfo2().uordblks - (double)memory.heap) / (1 << 20),
+           mapped_mib(memory.path));
     printf(slowest > 0 ? ", slowest %.1f ms\n" : "\n", (double)slowest / 1000);
     fflush(stdout);
 }
@@ -218,6 +250,8 @@ int main(int argc, char **argv)
         for (size_t n = 0; n < units; n++)
             make_unit(&workers[i], n);
     }
+    memory.path = path;
+    memory.heap = mallinfo2().uordblks;
     printf("%zu entities, %d threads, each write durable before it returns\n", total, (int)threads);
     run(workers, (unsigned)threads, "insert", insert_all, total);
     run(workers, (unsigned)threads, "get", read_all, READS_PER_THREAD * (size_t)threads);

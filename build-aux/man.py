@@ -6,7 +6,7 @@ import sys
 
 COMMANDS = ["start", "stop", "quit", "restart", "reload", "health", "version", "check", "prepare",
             "migrations bootstrap", "migrations up", "migrations list", "migrations reset",
-            "hybrid gen_cert", "sync status", "supervise"]
+            "hybrid gen_cert", "sync status", "sync verify", "supervise"]
 
 
 def ask(weir, *words):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 
 import pytest
@@ -236,6 +237,47 @@ def test_sync_status_tells_version_and_connection(cluster):
     cluster.served(path)
     text = cluster.data.sync_status().lower()
     assert "version" in text and "quarantine" in text
+
+
+def test_sync_verify_proves_a_control_plane_while_it_writes(control):
+    for n in range(20):
+        control.admin.post("/services", name=f"s{n}", host="h")
+    done = control.by_prefix("sync", "verify")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"22 entities, digest [0-9a-f]{32}, equal\n$", done.stdout)
+    assert not done.stderr  # progress is for terminals
+
+
+def test_sync_verify_names_what_differs(control):
+    control.admin.post("/services", id="abcdef00-0000-4000-8000-000000000000", host="h")
+    database = sqlite3.connect(control.prefix / "weir.db")
+    with database:
+        database.execute("UPDATE entity SET document = document || ' ' WHERE hex(id) LIKE 'ABC%'")
+    database.close()
+    done = control.by_prefix("sync", "verify", fail=False)
+    assert done.returncode == 1
+    assert "different" in done.stdout and "1 of 4096 buckets differ" in done.stdout
+    assert "begin with abc" in done.stdout
+
+
+def test_a_database_is_not_migrated_under_a_running_node(control):
+    def set_done(count):
+        database = sqlite3.connect(control.prefix / "weir.db")
+        with database:
+            database.execute("UPDATE meta SET value = ? WHERE name = 'migrations'", (count,))
+        database.close()
+
+    assert control.by_prefix("migrations", "up").returncode == 0  # nothing to do
+    set_done(1)
+    done = control.by_prefix("migrations", "up", fail=False)
+    assert done.returncode == 1 and "the node is running" in done.stderr
+    set_done(2)
+
+
+def test_sync_verify_without_a_database_says_so(tmp_path):
+    done = run("sync", "verify", "-p", tmp_path)
+    assert done.returncode == 1 and "weir migrations bootstrap" in done.stderr
+    assert run("sync", "verify", "more", "-p", tmp_path).returncode == 2
 
 
 def test_sync_status_never_knows_less_than_the_image(cluster):

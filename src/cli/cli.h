@@ -38,6 +38,7 @@ int cli_migrations_up(const cli_options_t *options);
 int cli_migrations_list(const cli_options_t *options);
 int cli_migrations_reset(const cli_options_t *options);
 int cli_sync_status(const cli_options_t *options);
+int cli_sync_verify(const cli_options_t *options);
 int cli_supervise(const cli_options_t *options);
 
 /* -- the node and its files (node.c) -------------------------------------------------- */

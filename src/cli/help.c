@@ -41,6 +41,7 @@ static const cli_command_t commands[] = {
       "Exit status: 0 the database is up to date; 1 not, with the reason." },
     { "migrations", "up", 0, cli_migrations_up, NODE_ARGUMENTS,
       "bring the database to this version of Weir",
+      "The node must not be running if there is something to do.\n"
       "Exit status: 0 the database is up to date; 1 not, with the reason." },
     { "migrations", "list", 0, cli_migrations_list, NODE_ARGUMENTS, "list what has been migrated",
       "Exit status: 0; 1 there is no database." },
@@ -57,6 +58,12 @@ static const cli_command_t commands[] = {
       "say which configuration a data plane holds",
       "Version, entities, quarantine, and the agent's connection to the control plane.\n"
       "Exit status: 0; 1 there is no configuration yet, or it cannot be read." },
+    { "sync", "verify", 0, cli_sync_verify, NODE_ARGUMENTS,
+      "prove that what the node holds is what its digest says",
+      "Reads every entity, beside the running node, computes the sums of all buckets\n"
+      "anew and compares them with those that are kept; tells the entities, the digest,\n"
+      "and where the first difference is. Progress goes to standard error, on a terminal.\n"
+      "Exit status: 0 equal; 1 different, or it cannot be read, with the reason." },
     { "supervise", NULL, 0, cli_supervise, "[-p PREFIX]",
       "watch the node's processes in the foreground",
       "What `weir start` leaves behind; also for systemd. PREFIX must be prepared.\n"

@@ -60,6 +60,19 @@ static int give_files(const weir_settings_t *settings, weir_error_t *err)
     return rc == WEIR_OK ? cli_give_files(settings, user, err) : rc;
 }
 
+/* An older process would go on writing what it knows, past the newer tables. */
+static int refuse_beside_a_node(const weir_settings_t *settings, const weir_store_options_t *store,
+                                weir_error_t *err)
+{
+    migration_list_t list = { 0 };
+    int rc = weir_store_migrations(store, count_migration, &list, err);
+    if (rc == WEIR_OK && list.done > 0 && list.pending > 0 &&
+        cli_running(weir_setting_string(settings, "prefix"), "nginx") != 0)
+        rc = weir_error_set(err, WEIR_CONFLICT, NULL,
+                            "the node is running: stop it first (weir stop)");
+    return rc;
+}
+
 static int migrate(const cli_options_t *options, bool first)
 {
     char path[CLI_PATH_MAX];
@@ -71,6 +84,8 @@ static int migrate(const cli_options_t *options, bool first)
     if (rc == WEIR_OK && !first && access(path, F_OK) != 0)
         rc = weir_error_set(&err, WEIR_NOT_FOUND, NULL,
                             "the database %s is not there: run weir migrations bootstrap", path);
+    if (rc == WEIR_OK)
+        rc = refuse_beside_a_node(settings, &store, &err);
     if (rc == WEIR_OK)
         rc = weir_store_migrate(&store, &done, &err);
     if (rc == WEIR_OK)

@@ -1,8 +1,7 @@
 /* fault_test.c -- what goes wrong outside: a kill at any moment, a disk that is
  * full or broken at any write, memory that ends at any allocation. What was
  * acknowledged is there, what was refused is not, and the store goes on. */
-#include "store/fixture.h"
-
+#include "store/digest_fixture.h"
 #include "store/faulty_vfs.h"
 
 #include <errno.h>
@@ -130,6 +129,7 @@ static void a_kill_at_any_moment_loses_nothing_acknowledged(void **state)
         acknowledged += kill_once(test, run, 5000 + (useconds_t)rand_r(&seed) % 1000 * KILL_MS_MAX);
     assert_true(acknowledged > KILLS);
     test_reopen(test);
+    test_assert_verified(test);
     test_assert_log_adds_up(test);
     assert_true(weir_store_count(test->store, WEIR_CONSUMERS) >= acknowledged);
 }
@@ -210,14 +210,16 @@ static void every_failing_call_of_the_disk_refuses_the_write(test_store_t *test,
         uint64_t version = weir_store_version(test->store);
         unsigned first = 10 * (unsigned)n;
         faulty.code = code;
+        faulty.failures = 0;
         faulty.countdown = n;
         int rc = put_three(test, first, &result, &err);
-        bool failed = faulty.countdown == 1;
         faulty.countdown = 0;
         if (rc == WEIR_OK) {
-            assert_false(failed); /* nothing that failed was said to be stored */
+            assert_int_equal(faulty.failures, 0); /* nothing that failed was said to be stored */
             assert_true(failures > 0);
+            test_assert_verified(test);
             test_reopen(test);
+            test_assert_verified(test);
             test_assert_log_adds_up(test);
             return;
         }
@@ -228,6 +230,7 @@ static void every_failing_call_of_the_disk_refuses_the_write(test_store_t *test,
         assert_false(result.changed);
         assert_int_equal(weir_store_version(test->store), version);
         assert_false(test_exists(test, WEIR_CONSUMERS, first));
+        test_assert_verified(test);
         assert_int_equal(put_three(test, first, &result, &err), WEIR_OK); /* usable again */
         assert_int_equal(result.version, version + 1);
     }
@@ -281,6 +284,7 @@ static void everybody_in_a_group_hears_that_the_disk_is_full(void **state)
     assert_int_equal(weir_store_count(test->store, WEIR_CONSUMERS), 0);
     test_put(test, WEIR_CONSUMERS, 1, "");
     test_assert_log_adds_up(test);
+    test_assert_verified(test);
 }
 
 /* A file system of 4 MB; false where this may not be made. */
@@ -406,6 +410,7 @@ static int use_everything(test_store_t *test, weir_json_t *entity, unsigned n)
     weir_store_query_t tagged = {
         .type = WEIR_CONSUMERS, .tags = tags, .tag_count = 2, .limit = 3
     };
+    weir_store_verdict_t verdict;
     weir_store_op_t ops[] = {
         { WEIR_STORE_PUT, WEIR_CONSUMERS, test_id(n), entity, WEIR_EXPECT_ANYTHING },
         { WEIR_STORE_DELETE, WEIR_CONSUMERS, test_id(2), NULL, WEIR_EXPECT_ANYTHING },
@@ -424,6 +429,8 @@ static int use_everything(test_store_t *test, weir_json_t *entity, unsigned n)
         rc = weir_store_expire(test->store, 0, 3, &expired, &err);
     if (rc == WEIR_OK)
         rc = weir_store_put_data_plane(test->store, &ops[0].id, WEIR_STR("x"), INT64_MAX, &err);
+    if (rc == WEIR_OK)
+        rc = weir_store_verify(test->store, NULL, NULL, &verdict, &err);
     if (rc != WEIR_OK)
         assert_int_equal(rc, err.code);
     return rc;
@@ -445,6 +452,7 @@ static void run_out_of_memory(test_store_t *test, bool of_sqlite)
         int rc = use_everything(test, entity, 100 + (unsigned)n);
         sqlite_countdown = 0;
         weir_test_fail_allocation(0);
+        test_assert_verified(test);
         if (rc == WEIR_OK && failures > 0) {
             test_assert_log_adds_up(test);
             return;

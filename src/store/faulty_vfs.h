@@ -20,8 +20,8 @@ static struct {
     sqlite3_vfs *real;
     sqlite3_io_methods methods;
     atomic_int countdown; /* the call that brings it to 0 fails, and all after it */
-    atomic_int calls;
-    atomic_int code; /* what failing calls return */
+    atomic_int failures;  /* calls that failed */
+    atomic_int code;      /* what failing calls return */
     atomic_bool log_dirty;
     atomic_int log_syncs;
 } faulty;
@@ -33,13 +33,13 @@ static sqlite3_file *faulty_real(sqlite3_file *file)
 
 static bool faulty_fails(void)
 {
-    faulty.calls++;
     if (faulty.countdown == 0)
         return false;
     if (faulty.countdown > 1) {
         faulty.countdown--;
         return false;
     }
+    faulty.failures++;
     return true;
 }
 

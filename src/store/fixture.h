@@ -8,6 +8,7 @@
 #include "store/store.h"
 
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +187,41 @@ static inline const char *test_deltas(test_store_t *test, uint64_t after, test_t
     if (rc != WEIR_OK)
         fail_msg("deltas: %s %s", weir_code_name(rc), err.reason);
     return text->text;
+}
+
+/* The numbers of a query's rows, "1 2 3 +": + if there are more. */
+static inline const char *test_list(test_store_t *test, const weir_store_query_t *query,
+                                    test_text_t *text)
+{
+    WEIR_AUTO(arena) weir_arena_t arena;
+    weir_arena_init(&arena, 1 << 20);
+    weir_rows_t rows;
+    weir_error_t err = { 0 };
+    if (weir_store_list(test->store, query, &arena, &rows, &err) != WEIR_OK)
+        fail_msg("list: %s", err.reason);
+    text->len = 0;
+    text->text[0] = '\0';
+    for (size_t i = 0; i < rows.count; i++)
+        text->len +=
+            (size_t)snprintf(text->text + text->len, sizeof(text->text) - text->len, "%s%u",
+                             i > 0 ? " " : "", (unsigned)rows.rows[i].id.bytes[15]);
+    snprintf(text->text + text->len, sizeof(text->text) - text->len, "%s", rows.more ? " +" : "");
+    return text->text;
+}
+
+/* A watcher: *context is the newest version that it heard of. */
+static inline void test_remember(void *context, uint64_t version)
+{
+    *(uint64_t *)context = version;
+}
+
+/* Straight into the database, behind the back of the store. */
+static inline void test_execute(const char *path, const char *sql)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
 }
 
 /* -- a copy of the set, kept by applying deltas ---------------------------------------- */

@@ -4,7 +4,6 @@
 #include "store/fixture.h"
 
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdatomic.h>
 
 enum { THREADS = 8, WRITES = 150, RANDOM_WRITES = 3000, IDS = 60 };

@@ -1,13 +1,5 @@
-/* store_test.c -- what a caller sees: rows, pages, refusals, cascades, the log. */
+/* store_test.c -- what a caller sees: rows, pages, refusals, versions, cascades. */
 #include "store/fixture.h"
-
-#include <sqlite3.h>
-#include <sys/stat.h>
-
-static weir_uuid_t number(unsigned n)
-{
-    return test_id(n);
-}
 
 /* -- rows -------------------------------------------------------------------------------- */
 
@@ -17,7 +9,7 @@ static void what_was_written_is_read_by_id_and_by_key(void **state)
     uint64_t version = test_put(test, WEIR_SERVICES, 1, "\"name\":\"a\",\"host\":\"h\"");
     WEIR_AUTO(arena) weir_arena_t arena;
     weir_arena_init(&arena, 1 << 20);
-    weir_uuid_t id = number(1);
+    weir_uuid_t id = test_id(1);
     weir_row_t row;
     assert_int_equal(weir_store_get(test->store, WEIR_SERVICES, &id, &arena, &row, NULL), WEIR_OK);
     assert_int_equal(row.version, version);
@@ -81,25 +73,6 @@ static void everything_survives_closing(void **state)
 
 /* -- pages ------------------------------------------------------------------------------- */
 
-/* The numbers of a query's rows, "1 2 3 +": + if there are more. */
-static const char *list(test_store_t *test, const weir_store_query_t *query, test_text_t *text)
-{
-    WEIR_AUTO(arena) weir_arena_t arena;
-    weir_arena_init(&arena, 1 << 20);
-    weir_rows_t rows;
-    weir_error_t err = { 0 };
-    if (weir_store_list(test->store, query, &arena, &rows, &err) != WEIR_OK)
-        fail_msg("list: %s", err.reason);
-    text->len = 0;
-    text->text[0] = '\0';
-    for (size_t i = 0; i < rows.count; i++)
-        text->len +=
-            (size_t)snprintf(text->text + text->len, sizeof(text->text) - text->len, "%s%u",
-                             i > 0 ? " " : "", (unsigned)rows.rows[i].id.bytes[15]);
-    snprintf(text->text + text->len, sizeof(text->text) - text->len, "%s", rows.more ? " +" : "");
-    return text->text;
-}
-
 static void pages_are_ordered_by_id_and_say_whether_more_follow(void **state)
 {
     test_store_t *test = *state;
@@ -108,16 +81,16 @@ static void pages_are_ordered_by_id_and_say_whether_more_follow(void **state)
         test_put(test, WEIR_CONSUMERS, n, "");
     test_put(test, WEIR_UPSTREAMS, 9, "");
     weir_store_query_t query = { .type = WEIR_CONSUMERS, .limit = 2 };
-    assert_string_equal(list(test, &query, &text), "1 2 +");
+    assert_string_equal(test_list(test, &query, &text), "1 2 +");
     query.has_after = true;
-    query.after = number(2);
-    assert_string_equal(list(test, &query, &text), "3 4 +");
-    query.after = number(4);
-    assert_string_equal(list(test, &query, &text), "5");
-    query.after = number(3);
-    assert_string_equal(list(test, &query, &text), "4 5");
-    query.after = number(200);
-    assert_string_equal(list(test, &query, &text), "");
+    query.after = test_id(2);
+    assert_string_equal(test_list(test, &query, &text), "3 4 +");
+    query.after = test_id(4);
+    assert_string_equal(test_list(test, &query, &text), "5");
+    query.after = test_id(3);
+    assert_string_equal(test_list(test, &query, &text), "4 5");
+    query.after = test_id(200);
+    assert_string_equal(test_list(test, &query, &text), "");
 }
 
 static void children_are_listed_by_their_parent(void **state)
@@ -130,20 +103,20 @@ static void children_are_listed_by_their_parent(void **state)
         test_put(test, WEIR_ROUTES, n, n % 2 == 0 ? "\"service\":@1" : "\"service\":@2");
     test_put(test, WEIR_ROUTES, 14, "\"service\":null");
     weir_store_query_t query = {
-        .type = WEIR_ROUTES, .parent_field = "service", .parent = number(1), .limit = 10
+        .type = WEIR_ROUTES, .parent_field = "service", .parent = test_id(1), .limit = 10
     };
-    assert_string_equal(list(test, &query, &text), "10 12");
+    assert_string_equal(test_list(test, &query, &text), "10 12");
     test_put(test, WEIR_ROUTES, 12, "\"service\":@2"); /* moves */
-    assert_string_equal(list(test, &query, &text), "10");
-    query.parent = number(2);
-    assert_string_equal(list(test, &query, &text), "11 12 13");
+    assert_string_equal(test_list(test, &query, &text), "10");
+    query.parent = test_id(2);
+    assert_string_equal(test_list(test, &query, &text), "11 12 13");
     query.has_after = true;
-    query.after = number(11);
+    query.after = test_id(11);
     query.limit = 1;
-    assert_string_equal(list(test, &query, &text), "12 +");
+    assert_string_equal(test_list(test, &query, &text), "12 +");
     weir_store_result_t result;
     test_delete(test, WEIR_ROUTES, 13, &result);
-    assert_string_equal(list(test, &query, &text), "12");
+    assert_string_equal(test_list(test, &query, &text), "12");
 }
 
 static void snis_are_listed_by_their_certificate(void **state)
@@ -153,9 +126,9 @@ static void snis_are_listed_by_their_certificate(void **state)
     test_put(test, WEIR_CERTIFICATES, 1, "");
     test_put(test, WEIR_SNIS, 2, "\"name\":\"a.test\",\"certificate\":@1");
     weir_store_query_t query = {
-        .type = WEIR_SNIS, .parent_field = "certificate", .parent = number(1), .limit = 10
+        .type = WEIR_SNIS, .parent_field = "certificate", .parent = test_id(1), .limit = 10
     };
-    assert_string_equal(list(test, &query, &text), "2");
+    assert_string_equal(test_list(test, &query, &text), "2");
 }
 
 static void tags_select_all_of_them_or_any_of_them(void **state)
@@ -170,17 +143,17 @@ static void tags_select_all_of_them_or_any_of_them(void **state)
     test_put(test, WEIR_SERVICES, 6, "\"tags\":[\"a\",\"b\"]");
     weir_str_t tags[] = { WEIR_STR("a"), WEIR_STR("b") };
     weir_store_query_t query = { .type = WEIR_CONSUMERS, .tags = tags, .tag_count = 2, .limit = 9 };
-    assert_string_equal(list(test, &query, &text), "2 5");
+    assert_string_equal(test_list(test, &query, &text), "2 5");
     query.tags_any = true;
-    assert_string_equal(list(test, &query, &text), "1 2 3 5");
+    assert_string_equal(test_list(test, &query, &text), "1 2 3 5");
     query.limit = 2;
     query.has_after = true;
-    query.after = number(1);
-    assert_string_equal(list(test, &query, &text), "2 3 +");
+    query.after = test_id(1);
+    assert_string_equal(test_list(test, &query, &text), "2 3 +");
     query.tag_count = 1;
-    assert_string_equal(list(test, &query, &text), "2 5");
+    assert_string_equal(test_list(test, &query, &text), "2 5");
     test_put(test, WEIR_CONSUMERS, 5, "\"tags\":[\"c\"]");
-    assert_string_equal(list(test, &query, &text), "2");
+    assert_string_equal(test_list(test, &query, &text), "2");
 }
 
 static void tag_rows_are_paged_by_entity_and_ordinal(void **state)
@@ -277,7 +250,7 @@ static void a_row_of_another_version_is_refused_as_changed(void **state)
     assert_int_equal(test_write_put(test, WEIR_SERVICES, 7, "\"name\":\"c\"", first, &result),
                      WEIR_CONFLICT);
     assert_int_equal(result.refusal, WEIR_REFUSED_CHANGED);
-    weir_store_op_t op = { WEIR_STORE_DELETE, WEIR_SERVICES, number(1), NULL, first };
+    weir_store_op_t op = { WEIR_STORE_DELETE, WEIR_SERVICES, test_id(1), NULL, first };
     assert_int_equal(weir_store_write(test->store, &op, 1, &result, NULL), WEIR_CONFLICT);
     assert_int_equal(result.refusal, WEIR_REFUSED_CHANGED);
     assert_nothing_happened(test, second);
@@ -289,7 +262,7 @@ static void a_key_of_another_row_is_refused_and_its_holder_named(void **state)
     test_put(test, WEIR_CONSUMERS, 1, "\"username\":\"u\",\"custom_id\":\"c\"");
     uint64_t version = test_put(test, WEIR_SERVICES, 2, "\"name\":\"u\""); /* another type */
     weir_store_result_t result;
-    weir_uuid_t holder = number(1);
+    weir_uuid_t holder = test_id(1);
     assert_int_equal(test_write_put(test, WEIR_CONSUMERS, 3,
                                     "\"username\":\"v\",\"custom_id\":\"c\"", WEIR_EXPECT_ABSENT,
                                     &result),
@@ -320,7 +293,7 @@ static void a_reference_to_nothing_is_refused(void **state)
     test_store_t *test = *state;
     uint64_t version = test_put(test, WEIR_SERVICES, 1, "");
     weir_store_result_t result;
-    weir_uuid_t missing = number(5);
+    weir_uuid_t missing = test_id(5);
     assert_int_equal(
         test_write_put(test, WEIR_ROUTES, 2, "\"service\":@5", WEIR_EXPECT_ABSENT, &result),
         WEIR_CONFLICT);
@@ -337,7 +310,7 @@ static void a_row_that_others_hold_is_not_deleted(void **state)
     test_put(test, WEIR_SERVICES, 1, "");
     uint64_t version = test_put(test, WEIR_ROUTES, 2, "\"service\":@1");
     weir_store_result_t result;
-    weir_uuid_t who = number(2);
+    weir_uuid_t who = test_id(2);
     assert_int_equal(test_delete(test, WEIR_SERVICES, 1, &result), WEIR_CONFLICT);
     assert_int_equal(result.refusal, WEIR_REFUSED_REFERENCED);
     assert_int_equal(result.other, WEIR_ROUTES);
@@ -376,9 +349,9 @@ static void a_refused_operation_undoes_those_before_it(void **state)
     WEIR_AUTO(json) weir_json_t *renamed = test_entity(1, "\"name\":\"c\"");
     WEIR_AUTO(json) weir_json_t *clash = test_entity(3, "\"name\":\"b\"");
     weir_store_op_t ops[] = {
-        { WEIR_STORE_PUT, WEIR_SERVICES, number(2), other, WEIR_EXPECT_ABSENT },
-        { WEIR_STORE_PUT, WEIR_SERVICES, number(1), renamed, version },
-        { WEIR_STORE_PUT, WEIR_SERVICES, number(3), clash, WEIR_EXPECT_ABSENT },
+        { WEIR_STORE_PUT, WEIR_SERVICES, test_id(2), other, WEIR_EXPECT_ABSENT },
+        { WEIR_STORE_PUT, WEIR_SERVICES, test_id(1), renamed, version },
+        { WEIR_STORE_PUT, WEIR_SERVICES, test_id(3), clash, WEIR_EXPECT_ABSENT },
     };
     weir_store_result_t result;
     assert_int_equal(weir_store_write(test->store, ops, 3, &result, NULL), WEIR_CONFLICT);
@@ -439,8 +412,8 @@ static void operations_of_one_write_share_a_version_and_may_refer_to_each_other(
     WEIR_AUTO(json) weir_json_t *service = test_entity(1, "");
     WEIR_AUTO(json) weir_json_t *route = test_entity(2, "\"service\":@1");
     weir_store_op_t ops[] = {
-        { WEIR_STORE_PUT, WEIR_SERVICES, number(1), service, WEIR_EXPECT_ABSENT },
-        { WEIR_STORE_PUT, WEIR_ROUTES, number(2), route, WEIR_EXPECT_ABSENT },
+        { WEIR_STORE_PUT, WEIR_SERVICES, test_id(1), service, WEIR_EXPECT_ABSENT },
+        { WEIR_STORE_PUT, WEIR_ROUTES, test_id(2), route, WEIR_EXPECT_ABSENT },
     };
     weir_store_result_t result;
     test_text_t text;
@@ -501,360 +474,6 @@ static void a_certificate_that_a_service_uses_keeps_its_snis(void **state)
     assert_nothing_happened(test, version);
 }
 
-/* -- the log ----------------------------------------------------------------------------------- */
-
-static void a_range_of_the_log_is_exact(void **state)
-{
-    test_store_t *test = *state;
-    test_text_t text = { 0 };
-    for (unsigned n = 1; n <= 5; n++)
-        test_put(test, WEIR_CONSUMERS, n, "");
-    assert_int_equal(weir_store_deltas(test->store, 2, 4, test_add_delta, &text, NULL), WEIR_OK);
-    assert_string_equal(text.text, "v3 put consumers 2, v4 put consumers 3");
-    assert_string_equal(test_deltas(test, 6, &text), "");
-    assert_string_equal(test_deltas(test, 1000, &text), "");
-}
-
-static int stop(void *context, const weir_delta_t *delta)
-{
-    (void)delta;
-    unsigned *left = context;
-    return --*left == 0 ? WEIR_CLOSED : WEIR_OK;
-}
-
-static void a_reader_may_stop_with_its_own_code(void **state)
-{
-    test_store_t *test = *state;
-    unsigned left = 1;
-    uint64_t version = 0;
-    assert_int_equal(weir_store_deltas(test->store, 0, 1, stop, &left, NULL), WEIR_CLOSED);
-    left = 2;
-    assert_int_equal(weir_store_snapshot(test->store, stop, &left, &version, NULL), WEIR_CLOSED);
-    test_put(test, WEIR_CONSUMERS, 1, ""); /* no transaction was left open */
-    assert_true(test_exists(test, WEIR_CONSUMERS, 1));
-}
-
-static void the_log_is_bounded_by_count(void **state)
-{
-    test_store_t *test = *state;
-    test->options.log_entries_max = 10;
-    test_reopen(test);
-    for (unsigned n = 1; n <= 40; n++)
-        test_put(test, WEIR_CONSUMERS, n, "");
-    uint64_t newest = weir_store_version(test->store);
-    uint64_t floor = weir_store_log_floor(test->store);
-    assert_int_equal(floor, newest - 10);
-    test_copy_t copy = { .version = floor };
-    assert_int_equal(weir_store_deltas(test->store, floor, newest, test_copy_apply, &copy, NULL),
-                     WEIR_OK);
-    assert_int_equal(copy.count, 10);
-    assert_int_equal(
-        weir_store_deltas(test->store, floor - 1, newest, test_copy_apply, &copy, NULL),
-        WEIR_NOT_FOUND);
-    assert_int_equal(weir_store_deltas(test->store, 0, newest, test_copy_apply, &copy, NULL),
-                     WEIR_NOT_FOUND);
-    assert_int_equal(copy.count, 10); /* nothing of a range with a hole was shown */
-    test_copy_release(&copy);
-    test_reopen(test);
-    assert_int_equal(weir_store_log_floor(test->store), floor);
-    test_put(test, WEIR_CONSUMERS, 41, "");
-    assert_int_equal(weir_store_log_floor(test->store), floor + 1); /* the count was kept */
-}
-
-static void the_log_is_bounded_by_age(void **state)
-{
-    test_store_t *test = *state;
-    for (unsigned n = 1; n <= 5; n++)
-        test_put(test, WEIR_CONSUMERS, n, "");
-    test->options.log_age_ms_max = 1;
-    test_reopen(test);
-    usleep(20000);
-    uint64_t version = test_put(test, WEIR_CONSUMERS, 6, "");
-    assert_int_equal(weir_store_log_floor(test->store), version - 1);
-    test_text_t text;
-    assert_string_equal(test_deltas(test, version - 1, &text), "v7 put consumers 6");
-}
-
-static void a_snapshot_shows_parents_before_children(void **state)
-{
-    test_store_t *test = *state;
-    test_put(test, WEIR_SERVICES, 5, "");
-    test_put(test, WEIR_ROUTES, 1, "\"service\":@5");
-    test_put(test, WEIR_CONSUMERS, 9, "");
-    test_put(test, WEIR_KEYAUTH_CREDENTIALS, 2, "\"key\":\"k\",\"consumer\":@9");
-    test_copy_t copy = { .version = 5 };
-    uint64_t version = 0;
-    assert_int_equal(weir_store_snapshot(test->store, test_copy_apply, &copy, &version, NULL),
-                     WEIR_OK);
-    assert_int_equal(version, 5);
-    assert_int_equal(copy.count, 6); /* and the workspace and the cluster's id */
-    size_t at[WEIR_ENTITY_TYPES] = { 0 };
-    for (size_t i = 0; i < copy.count; i++)
-        at[copy.rows[i].type] = i;
-    assert_true(at[WEIR_SERVICES] < at[WEIR_ROUTES]);
-    assert_true(at[WEIR_CONSUMERS] < at[WEIR_KEYAUTH_CREDENTIALS]);
-    assert_int_equal(at[WEIR_WORKSPACES], 0);
-    test_copy_release(&copy);
-}
-
-static void remember(void *context, uint64_t version)
-{
-    *(uint64_t *)context = version;
-}
-
-static void a_watcher_hears_of_commits_that_changed_something(void **state)
-{
-    test_store_t *test = *state;
-    uint64_t heard = 0;
-    weir_store_watch(test->store, remember, &heard);
-    uint64_t version = test_put(test, WEIR_CONSUMERS, 1, "");
-    assert_int_equal(heard, version);
-    heard = 0;
-    test_put(test, WEIR_CONSUMERS, 1, "");
-    assert_int_equal(heard, 0);
-    weir_store_watch(test->store, NULL, NULL);
-    test_put(test, WEIR_CONSUMERS, 2, "");
-    assert_int_equal(heard, 0);
-}
-
-/* -- expiry -------------------------------------------------------------------------------------
- */
-
-static void an_expired_row_is_invisible_at_once_and_deleted_later(void **state)
-{
-    test_store_t *test = *state;
-    test_text_t text;
-    test_put(test, WEIR_CONSUMERS, 1, "");
-    test_put(test, WEIR_KEYAUTH_CREDENTIALS, 2, "\"key\":\"a\",\"consumer\":@1,\"ttl\":1000");
-    uint64_t before = test_put(test, WEIR_KEYAUTH_CREDENTIALS, 3,
-                               "\"key\":\"b\",\"consumer\":@1,\"ttl\":99999999999");
-    assert_false(test_exists(test, WEIR_KEYAUTH_CREDENTIALS, 2));
-    assert_true(test_exists(test, WEIR_KEYAUTH_CREDENTIALS, 3));
-    weir_store_query_t query = { .type = WEIR_KEYAUTH_CREDENTIALS, .limit = 5 };
-    assert_string_equal(list(test, &query, &text), "3");
-    query.parent_field = "consumer";
-    query.parent = number(1);
-    assert_string_equal(list(test, &query, &text), "3");
-    WEIR_AUTO(arena) weir_arena_t arena;
-    weir_arena_init(&arena, 1 << 20);
-    weir_row_t row;
-    assert_int_equal(weir_store_find(test->store, WEIR_KEYAUTH_CREDENTIALS, "key", WEIR_STR("a"),
-                                     &arena, &row, NULL),
-                     WEIR_NOT_FOUND);
-    size_t count = 0;
-    assert_int_equal(weir_store_expire(test->store, 999999, 10, &count, NULL), WEIR_OK);
-    assert_int_equal(count, 0); /* not yet */
-    assert_int_equal(weir_store_expire(test->store, 1000000, 10, &count, NULL), WEIR_OK);
-    assert_int_equal(count, 1);
-    assert_string_equal(test_deltas(test, before, &text), "v5 delete keyauth_credentials 2");
-    assert_int_equal(weir_store_expire(test->store, 1000000, 10, &count, NULL), WEIR_OK);
-    assert_int_equal(count, 0);
-    assert_int_equal(weir_store_version(test->store), before + 1);
-}
-
-static void expired_rows_are_deleted_a_few_at_a_time(void **state)
-{
-    test_store_t *test = *state;
-    test_put(test, WEIR_CONSUMERS, 1, "");
-    char members[64];
-    for (unsigned n = 10; n < 15; n++) {
-        snprintf(members, sizeof(members), "\"key\":\"%u\",\"consumer\":@1,\"ttl\":%u", n, n);
-        test_put(test, WEIR_KEYAUTH_CREDENTIALS, n, members);
-    }
-    size_t count = 0;
-    assert_int_equal(weir_store_expire(test->store, 1000000, 2, &count, NULL), WEIR_OK);
-    assert_int_equal(count, 2);
-    assert_int_equal(weir_store_count(test->store, WEIR_KEYAUTH_CREDENTIALS), 3);
-    assert_int_equal(weir_store_expire(test->store, 1000000, 10, &count, NULL), WEIR_OK);
-    assert_int_equal(count, 3);
-    test_assert_log_adds_up(test);
-}
-
-static void an_expired_row_gives_way_to_a_new_one(void **state)
-{
-    test_store_t *test = *state;
-    test_text_t text;
-    test_put(test, WEIR_CONSUMERS, 1, "");
-    test_put(test, WEIR_KEYAUTH_CREDENTIALS, 2, "\"key\":\"a\",\"consumer\":@1,\"ttl\":1");
-    uint64_t before =
-        test_put(test, WEIR_KEYAUTH_CREDENTIALS, 3, "\"key\":\"b\",\"consumer\":@1,\"ttl\":1");
-    weir_store_result_t result;
-    assert_int_equal(test_write_put(test, WEIR_KEYAUTH_CREDENTIALS, 4,
-                                    "\"key\":\"a\",\"consumer\":@1", WEIR_EXPECT_ABSENT, &result),
-                     WEIR_OK);
-    assert_int_equal(test_write_put(test, WEIR_KEYAUTH_CREDENTIALS, 3,
-                                    "\"key\":\"c\",\"consumer\":@1", WEIR_EXPECT_ABSENT, &result),
-                     WEIR_OK);
-    assert_string_equal(test_deltas(test, before, &text),
-                        "v5 delete keyauth_credentials 2, v5 put keyauth_credentials 4, "
-                        "v6 delete keyauth_credentials 3, v6 put keyauth_credentials 3");
-    assert_int_equal(weir_store_count(test->store, WEIR_KEYAUTH_CREDENTIALS), 2);
-    test_assert_log_adds_up(test);
-}
-
-/* -- data planes ----------------------------------------------------------------------------------
- */
-
-static int join_documents(void *context, const weir_delta_t *row)
-{
-    test_text_t *text = context;
-    text->len += (size_t)snprintf(text->text + text->len, sizeof(text->text) - text->len, "%.*s;",
-                                  WEIR_STR_ARG(row->document));
-    return WEIR_OK;
-}
-
-static void data_planes_are_kept_until_they_expire_and_make_no_version(void **state)
-{
-    test_store_t *test = *state;
-    uint64_t version = weir_store_version(test->store);
-    const int64_t later = INT64_C(99999999999999);
-    weir_uuid_t one = number(1);
-    weir_uuid_t two = number(2);
-    assert_int_equal(weir_store_put_data_plane(test->store, &two, WEIR_STR("b"), later, NULL),
-                     WEIR_OK);
-    assert_int_equal(weir_store_put_data_plane(test->store, &one, WEIR_STR("a"), later, NULL),
-                     WEIR_OK);
-    assert_int_equal(weir_store_put_data_plane(test->store, &one, WEIR_STR("a2"), later + 5, NULL),
-                     WEIR_OK);
-    test_reopen(test);
-    test_text_t text = { 0 };
-    assert_int_equal(weir_store_data_planes(test->store, later - 1, join_documents, &text, NULL),
-                     WEIR_OK);
-    assert_string_equal(text.text, "a2;b;");
-    text.len = 0;
-    assert_int_equal(weir_store_data_planes(test->store, later + 1, join_documents, &text, NULL),
-                     WEIR_OK);
-    assert_string_equal(text.text, "a2;");
-    assert_int_equal(weir_store_version(test->store), version);
-}
-
-/* -- opening and migrating
- * -------------------------------------------------------------------------- */
-
-static void a_fresh_database_has_a_workspace_and_a_cluster_id(void **state)
-{
-    test_store_t *test = *state;
-    WEIR_AUTO(arena) weir_arena_t arena;
-    weir_arena_init(&arena, 1 << 20);
-    weir_row_t row;
-    assert_int_equal(weir_store_version(test->store), 1);
-    assert_int_equal(weir_store_find(test->store, WEIR_WORKSPACES, "name", WEIR_STR("default"),
-                                     &arena, &row, NULL),
-                     WEIR_OK);
-    assert_true(weir_uuid_equal(&row.id, weir_store_default_workspace(test->store)));
-    WEIR_AUTO(json) weir_json_t *workspace = NULL;
-    assert_int_equal(weir_json_parse(row.document, &workspace, NULL), WEIR_OK);
-    static const char *const fields[] = { "comment", "created_at", "updated_at", "meta", "config" };
-    for (size_t i = 0; i < WEIR_COUNT(fields); i++)
-        assert_non_null(weir_json_get(workspace, fields[i]));
-    assert_int_equal(weir_store_find(test->store, WEIR_PARAMETERS, "key", WEIR_STR("cluster_id"),
-                                     &arena, &row, NULL),
-                     WEIR_OK);
-    test_assert_log_adds_up(test);
-}
-
-static void the_database_is_for_its_owner_only(void **state)
-{
-    test_store_t *test = *state;
-    struct stat info;
-    assert_int_equal(stat(test->path, &info), 0);
-    assert_int_equal(info.st_mode & 0777, 0600);
-}
-
-static void count_done(void *context, const char *name, bool done)
-{
-    assert_non_null(name);
-    int *counts = context;
-    counts[done]++;
-}
-
-static void a_database_that_was_not_bootstrapped_is_not_opened(void **state)
-{
-    test_store_t *test = *state;
-    weir_error_t err = { 0 };
-    weir_store_close(test->store);
-    test->store = NULL;
-    assert_int_equal(weir_store_reset(&test->options, &err), WEIR_OK);
-    assert_int_equal(weir_store_open(&test->options, &test->store, &err), WEIR_NOT_FOUND);
-    assert_non_null(strstr(err.reason, "bootstrap"));
-    assert_int_not_equal(access(test->path, F_OK), 0); /* nothing was made */
-    int counts[2] = { 0, 0 };
-    assert_int_equal(weir_store_migrations(&test->options, count_done, counts, &err), WEIR_OK);
-    assert_int_equal(counts[true], 0);
-    assert_true(counts[false] > 0);
-    assert_int_not_equal(access(test->path, F_OK), 0);
-
-    size_t done = 0;
-    assert_int_equal(weir_store_migrate(&test->options, &done, &err), WEIR_OK);
-    assert_int_equal(done, counts[false]);
-    assert_int_equal(weir_store_migrate(&test->options, &done, &err), WEIR_OK);
-    assert_int_equal(done, 0); /* again is nothing */
-    int after[2] = { 0, 0 };
-    assert_int_equal(weir_store_migrations(&test->options, count_done, after, &err), WEIR_OK);
-    assert_int_equal(after[true], counts[false]);
-    test_reopen(test);
-    assert_int_equal(weir_store_version(test->store), 1);
-}
-
-static void execute(const char *path, const char *sql)
-{
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
-static void a_database_of_a_newer_version_is_refused(void **state)
-{
-    test_store_t *test = *state;
-    weir_error_t err = { 0 };
-    weir_store_close(test->store);
-    test->store = NULL;
-    execute(test->path, "UPDATE meta SET value='99' WHERE name='migrations'");
-    assert_int_equal(weir_store_open(&test->options, &test->store, &err), WEIR_UNSUPPORTED);
-    assert_non_null(strstr(err.reason, "newer"));
-    size_t done = 0;
-    assert_int_equal(weir_store_migrate(&test->options, &done, &err), WEIR_UNSUPPORTED);
-    assert_int_equal(weir_store_migrations(&test->options, count_done, (int[2]){ 0 }, &err),
-                     WEIR_UNSUPPORTED);
-}
-
-static void a_file_that_is_no_database_is_corrupt(void **state)
-{
-    test_store_t *test = *state;
-    weir_error_t err = { 0 };
-    weir_store_close(test->store);
-    test->store = NULL;
-    assert_int_equal(weir_store_reset(&test->options, &err), WEIR_OK);
-    FILE *file = fopen(test->path, "w");
-    assert_non_null(file);
-    for (int i = 0; i < 1000; i++)
-        fputs("this is no database\n", file);
-    fclose(file);
-    assert_int_equal(weir_store_open(&test->options, &test->store, &err), WEIR_CORRUPT);
-    assert_int_equal(err.code, WEIR_CORRUPT);
-}
-
-static void what_another_process_commits_is_followed(void **state)
-{
-    test_store_t *test = *state;
-    uint64_t heard = 0;
-    weir_store_watch(test->store, remember, &heard);
-    test_store_t other = *test;
-    other.store = NULL;
-    test_reopen(&other); /* its own connections, as another process has them */
-    uint64_t version = test_put(&other, WEIR_CONSUMERS, 1, "");
-    size_t count = 0;
-    assert_int_equal(weir_store_expire(test->store, 0, 10, &count, NULL), WEIR_OK);
-    assert_int_equal(weir_store_version(test->store), version);
-    assert_int_equal(heard, version);
-    assert_int_equal(test_put(test, WEIR_CONSUMERS, 2, ""), version + 1);
-    assert_int_equal(test_put(&other, WEIR_CONSUMERS, 3, ""), version + 2);
-    weir_store_close(other.store);
-    test_reopen(test);
-    test_assert_log_adds_up(test);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
 
 int main(void)
@@ -884,22 +503,6 @@ int main(void)
         TEST(a_cascade_follows_its_parent_in_the_log),
         TEST(a_certificate_takes_its_snis_along),
         TEST(a_certificate_that_a_service_uses_keeps_its_snis),
-        TEST(a_range_of_the_log_is_exact),
-        TEST(a_reader_may_stop_with_its_own_code),
-        TEST(the_log_is_bounded_by_count),
-        TEST(the_log_is_bounded_by_age),
-        TEST(a_snapshot_shows_parents_before_children),
-        TEST(a_watcher_hears_of_commits_that_changed_something),
-        TEST(an_expired_row_is_invisible_at_once_and_deleted_later),
-        TEST(expired_rows_are_deleted_a_few_at_a_time),
-        TEST(an_expired_row_gives_way_to_a_new_one),
-        TEST(data_planes_are_kept_until_they_expire_and_make_no_version),
-        TEST(a_fresh_database_has_a_workspace_and_a_cluster_id),
-        TEST(the_database_is_for_its_owner_only),
-        TEST(a_database_that_was_not_bootstrapped_is_not_opened),
-        TEST(a_database_of_a_newer_version_is_refused),
-        TEST(a_file_that_is_no_database_is_corrupt),
-        TEST(what_another_process_commits_is_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,11 +51,12 @@ int weir_store_verify(weir_store_t *store, void (*progress)(void *context, uint6
                       void *context, weir_store_verdict_t *ret, weir_error_t *err)
 {
     weir_digest_t *sums = weir_calloc(2 * (size_t)WEIR_DIGEST_BUCKETS, sizeof(*sums));
+    if (sums == NULL)
+        return weir_error_memory(err);
     weir_tally_t tally = { .sums = sums, .progress = progress, .context = context, .err = err };
     weir_store_view_t *view = NULL;
     weir_store_verdict_t verdict = { 0 };
-    int rc = sums != NULL ? weir_digester_new(weir_store_digest_key(store), &tally.digester, err)
-                          : weir_error_memory(err);
+    int rc = weir_digester_new(weir_store_digest_key(store), &tally.digester, err);
     if (rc == WEIR_OK)
         rc = weir_store_view_open(store, &view, err);
     if (rc == WEIR_OK)

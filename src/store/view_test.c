@@ -179,8 +179,8 @@ static void deltas_of_a_view_that_the_log_has_lost_are_not_found(void **state)
     weir_store_view_t *view = open_view(test);
     static seen_t seen;
     assert_int_equal(weir_store_view_deltas(view, 1, see, &seen, NULL), WEIR_NOT_FOUND);
-    assert_int_equal(weir_store_view_deltas(view, weir_store_version(test->store), see, &seen, NULL),
-                     WEIR_OK);
+    assert_int_equal(
+        weir_store_view_deltas(view, weir_store_version(test->store), see, &seen, NULL), WEIR_OK);
     assert_int_equal(seen.rows, 0);
     weir_store_view_close(view);
 }

@@ -21,7 +21,7 @@
 
 enum {
     WRITES_PER_GROUP_MAX = 512,
-    PRUNE_EXTRA = 16, /* versions pruned in a group beyond those it adds */
+    PRUNE_EXTRA = 16, /* deltas pruned in a group beyond twice those it adds */
     GATHER_US_MAX = 500,
 };
 
@@ -120,7 +120,7 @@ void weir_sqlite_publish(store_t *store, const state_t *state)
 
 /* -- the log's end -------------------------------------------------------------------------- */
 
-static int oldest_delta(group_t *g, uint64_t *ret_version, int64_t *ret_at_ms, weir_error_t *err)
+static int oldest_delta(group_t *g, uint64_t *ret_position, int64_t *ret_at_ms, weir_error_t *err)
 {
     sqlite3_stmt *oldest = NULL;
     int rc = weir_sqlite_select(g->db, S_DELTA_OLDEST, &oldest, err, "");
@@ -128,37 +128,55 @@ static int oldest_delta(group_t *g, uint64_t *ret_version, int64_t *ret_at_ms, w
         return rc;
     rc = weir_sqlite_step(g->db, oldest, err);
     if (rc == WEIR_OK) {
-        *ret_version = (uint64_t)sqlite3_column_int64(oldest, 0) >> SEQ_BITS;
+        *ret_position = (uint64_t)sqlite3_column_int64(oldest, 0);
         *ret_at_ms = sqlite3_column_int64(oldest, 1);
     }
     sqlite3_reset(oldest);
     return rc;
 }
 
+/* Deletes deltas of the oldest version, `max` at the most; a version of which some
+ * are gone is lost already: nobody is given half of it (log.c). */
+static int prune_oldest(group_t *g, uint64_t position, uint64_t max, uint64_t *ret_count,
+                        weir_error_t *err)
+{
+    uint64_t version = position >> SEQ_BITS;
+    uint64_t end = (version + 1) << SEQ_BITS;
+    if (end - position > max)
+        end = position + max;
+    int rc = weir_sqlite_run(g->db, S_DELTA_DELETE, err, "i", (int64_t)end);
+    if (rc != WEIR_OK)
+        return rc;
+    *ret_count = (uint64_t)sqlite3_changes64(g->db->db);
+    g->state.log_entries -= *ret_count;
+    g->state.floor = version;
+    return WEIR_OK;
+}
+
 /* Oldest versions go while there are too many deltas, or they are too old; some
  * more than the group added, so that the log shrinks and no write pays for
- * many. The newest version always stays. */
+ * many: not even for one version of a million. The newest version always stays. */
 static int prune(group_t *g, weir_error_t *err)
 {
     const weir_store_options_t *options = &g->store->options;
-    uint64_t allowed = 2 * (g->state.version - g->store->state.version) + PRUNE_EXTRA;
-    for (uint64_t n = 0; n < allowed; n++) {
+    uint64_t left = 2 * (g->state.log_entries - g->store->state.log_entries) + PRUNE_EXTRA;
+    while (left > 0) {
         bool many = g->state.log_entries > options->log_entries_max;
         if (!many && options->log_age_ms_max == 0)
             return WEIR_OK;
-        uint64_t version = 0;
+        uint64_t position = 0;
+        uint64_t count = 0;
         int64_t at_ms = 0;
-        int rc = oldest_delta(g, &version, &at_ms, err);
+        int rc = oldest_delta(g, &position, &at_ms, err);
         if (rc != WEIR_OK)
             return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
         bool old = options->log_age_ms_max > 0 && g->now_ms - at_ms > options->log_age_ms_max;
-        if ((!many && !old) || version >= g->state.version)
+        if ((!many && !old) || position >> SEQ_BITS >= g->state.version)
             return WEIR_OK;
-        rc = weir_sqlite_run(g->db, S_DELTA_DELETE, err, "i", (int64_t)((version + 1) << SEQ_BITS));
+        rc = prune_oldest(g, position, left, &count, err);
         if (rc != WEIR_OK)
             return rc;
-        g->state.log_entries -= (uint64_t)sqlite3_changes64(g->db->db);
-        g->state.floor = version;
+        left -= count;
     }
     return WEIR_OK;
 }

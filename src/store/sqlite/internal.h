@@ -67,6 +67,9 @@ typedef enum statement {
     S_ENTITIES,
     S_SUMS,
     S_SUM_PUT,
+    S_SUMS_LOGGED,
+    S_SUMS_LOG,
+    S_SUMS_LOG_EMPTY,
     S_EXPIRED,
     S_PLANE_PUT,
     S_PLANES_EXPIRE,
@@ -88,17 +91,26 @@ typedef struct state {
     weir_digest_t digest; /* the total of all sums */
 } state_t;
 
-/* The sums that something changed, as they were before (sums.c). */
-typedef struct sums_layer {
-    weir_digest_t saved[WEIR_DIGEST_BUCKETS];
+/* Which buckets: each once, in the order in which they came. */
+typedef struct bucket_set {
     uint16_t buckets[WEIR_DIGEST_BUCKETS];
-    bool touched[WEIR_DIGEST_BUCKETS];
+    bool has[WEIR_DIGEST_BUCKETS];
     size_t count;
+} bucket_set_t;
+
+/* The sums that something changed, as they were before. */
+typedef struct sums_layer {
+    bucket_set_t set;
+    weir_digest_t saved[WEIR_DIGEST_BUCKETS]; /* of those in the set */
 } sums_layer_t;
 
+/* The leader's (sums.c). */
 typedef struct sums {
     weir_digest_t now[WEIR_DIGEST_BUCKETS];
     sums_layer_t write, group;
+    bucket_set_t logged; /* newer in the log than in the table */
+    size_t log_rows;
+    bool folding; /* the group at work empties the log */
 } sums_t;
 
 typedef struct known_digest {
@@ -276,7 +288,9 @@ int weir_sqlite_apply_delete(group_t *group, weir_entity_type_t type, const weir
 int weir_sqlite_sums_open(store_t *store, weir_error_t *err);
 /* The leader's sums, from the table. */
 int weir_sqlite_sums_load(store_t *store, weir_digest_t *ret_total, weir_error_t *err);
-int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, weir_error_t *err);
+/* WEIR_DIGEST_BUCKETS of them, and the buckets and rows of the log; these may be NULL. */
+int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, bucket_set_t *logged,
+                          size_t *log_rows, weir_error_t *err);
 /* Makes the key, and the sums of what is there. */
 int weir_sqlite_sums_migrate(connection_t *connection, weir_error_t *err);
 

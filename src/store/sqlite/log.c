@@ -2,17 +2,18 @@
  * with what is read; and the rows of data planes. */
 #include "store/sqlite/internal.h"
 
-/* Versions have no holes: the first row of a range is of the version after
- * `after`, unless that one was pruned. Looking at the rows themselves, instead
- * of asking for the floor, leaves no moment between the two. */
+/* Versions have no holes: the first row of a range is the first of the version
+ * after `after`, unless that one was pruned, or half of it. Looking at the rows
+ * themselves, instead of asking for the floor, leaves no moment between the two. */
 static int read_deltas(connection_t *connection, sqlite3_stmt *range, uint64_t after,
                        uint64_t up_to, weir_delta_fn fn, void *context, weir_error_t *err)
 {
     uint64_t next = after + 1;
     int rc = WEIR_OK;
     while (rc == WEIR_OK && (rc = weir_sqlite_step(connection, range, err)) == WEIR_OK) {
+        uint64_t position = (uint64_t)sqlite3_column_int64(range, 0);
         weir_delta_t delta = {
-            .version = (uint64_t)sqlite3_column_int64(range, 0) >> SEQ_BITS,
+            .version = position >> SEQ_BITS,
             .type = (weir_entity_type_t)sqlite3_column_int(range, 1),
             .document = weir_sqlite_column_str(range, 4),
         };
@@ -20,7 +21,7 @@ static int read_deltas(connection_t *connection, sqlite3_stmt *range, uint64_t a
         weir_sqlite_column_uuid(range, 3, &delta.workspace);
         if (delta.document.data == NULL && sqlite3_column_type(range, 4) != SQLITE_NULL)
             return weir_error_memory(err); /* a put must never look like a deletion */
-        if (delta.version > next)
+        if (delta.version >= next && position != next << SEQ_BITS)
             return WEIR_NOT_FOUND;
         next = delta.version + 1;
         rc = fn(context, &delta);
@@ -38,9 +39,9 @@ int weir_sqlite_read_log(connection_t *connection, uint64_t after, uint64_t up_t
     if (after >= up_to)
         return WEIR_OK;
     sqlite3_stmt *range = NULL;
-    int rc = weir_sqlite_select(connection, S_DELTA_RANGE, &range, err, "ii",
-                                (int64_t)((after + 1) << SEQ_BITS),
-                                (int64_t)((up_to + 1) << SEQ_BITS));
+    int rc =
+        weir_sqlite_select(connection, S_DELTA_RANGE, &range, err, "ii",
+                           (int64_t)((after + 1) << SEQ_BITS), (int64_t)((up_to + 1) << SEQ_BITS));
     if (rc == WEIR_OK)
         rc = read_deltas(connection, range, after, up_to, fn, context, err);
     sqlite3_reset(range);

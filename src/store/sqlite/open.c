@@ -41,7 +41,9 @@ static const migration_t migrations[] = {
       " document TEXT NOT NULL) WITHOUT ROWID;"
       "CREATE INDEX data_plane_expiry ON data_plane(expires_ms);",
       NULL },
-    { "002_digest", "CREATE TABLE bucket(bucket INTEGER PRIMARY KEY, sum BLOB NOT NULL);",
+    { "002_digest",
+      "CREATE TABLE bucket(bucket INTEGER PRIMARY KEY, sum BLOB NOT NULL);"
+      "CREATE TABLE bucket_log(version INTEGER PRIMARY KEY, sums BLOB NOT NULL);",
       weir_sqlite_sums_migrate },
 };
 

@@ -1,46 +1,62 @@
 /* sums.c -- the digest of what is stored: a sum for each bucket of ids, kept in
  * memory by the leader and written with the group that changed it.
  *
- * The table `bucket` has the sums as of the newest version, zeros left out. The
- * memory's copy runs ahead of it while a group is at work; what a write or a whole
- * group touched first is noted with its value before, so that either can be taken
- * back exactly, without allocating: taking back must not fail.
+ * The memory's copy runs ahead of the disk while a group is at work; what a write or
+ * a whole group touched first is noted with its value before, so that either can be
+ * taken back exactly, without allocating: taking back must not fail.
  *
  *   sums.now        as the writes of this group have made them so far
  *   sums.write      before the write at work   (undone with its savepoint)
  *   sums.group      before the group at work   (undone with its transaction)
  *
+ * Ids are random: sixteen writes touch sixteen buckets on a dozen pages. So a group
+ * adds one row with its new sums to the table `bucket_log`, and only every so many
+ * groups the sums in the log go to where they belong, the table `bucket` (zeros may
+ * be left out), and the log is emptied. Whoever reads lays one over the other.
+ *
  * The total of all buckets is in `state`, which goes and comes back with them. */
 #include "store/sqlite/internal.h"
 
+enum {
+    LOG_ROWS_MAX = 64,
+    BUCKET_BYTES = 2,
+    LOGGED_BYTES = BUCKET_BYTES + WEIR_DIGEST_BYTES, /* big endian */
+};
+
 /* -- changes, and taking them back -------------------------------------------------------- */
+
+static bool add(bucket_set_t *set, unsigned bucket)
+{
+    if (set->has[bucket])
+        return false;
+    set->has[bucket] = true;
+    set->buckets[set->count++] = (uint16_t)bucket;
+    return true;
+}
+
+static void clear(bucket_set_t *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        set->has[set->buckets[i]] = false;
+    set->count = 0;
+}
 
 static void note(sums_layer_t *layer, unsigned bucket, const weir_digest_t *before)
 {
-    if (layer->touched[bucket])
-        return;
-    layer->touched[bucket] = true;
-    layer->saved[bucket] = *before;
-    layer->buckets[layer->count++] = (uint16_t)bucket;
-}
-
-static void forget(sums_layer_t *layer)
-{
-    for (size_t i = 0; i < layer->count; i++)
-        layer->touched[layer->buckets[i]] = false;
-    layer->count = 0;
+    if (add(&layer->set, bucket))
+        layer->saved[bucket] = *before;
 }
 
 static void take_back(sums_t *sums, sums_layer_t *layer)
 {
-    for (size_t i = 0; i < layer->count; i++)
-        sums->now[layer->buckets[i]] = layer->saved[layer->buckets[i]];
-    forget(layer);
+    for (size_t i = 0; i < layer->set.count; i++)
+        sums->now[layer->set.buckets[i]] = layer->saved[layer->set.buckets[i]];
+    clear(&layer->set);
 }
 
 void weir_sqlite_sums_begin_write(sums_t *sums)
 {
-    forget(&sums->write);
+    clear(&sums->write.set);
 }
 
 void weir_sqlite_sums_undo_write(sums_t *sums)
@@ -50,11 +66,19 @@ void weir_sqlite_sums_undo_write(sums_t *sums)
 
 void weir_sqlite_sums_end_group(sums_t *sums, bool committed)
 {
-    forget(&sums->write);
-    if (committed)
-        forget(&sums->group);
-    else
+    clear(&sums->write.set);
+    if (!committed) {
         take_back(sums, &sums->group);
+    } else if (sums->folding) {
+        clear(&sums->logged);
+        sums->log_rows = 0;
+    } else if (sums->group.set.count > 0) {
+        for (size_t i = 0; i < sums->group.set.count; i++)
+            add(&sums->logged, sums->group.set.buckets[i]);
+        sums->log_rows++;
+    }
+    clear(&sums->group.set);
+    sums->folding = false;
 }
 
 void weir_sqlite_sums_change(group_t *g, const weir_uuid_t *id, const weir_digest_t *gone,
@@ -74,7 +98,7 @@ void weir_sqlite_sums_change(group_t *g, const weir_uuid_t *id, const weir_diges
     }
 }
 
-/* -- the table ----------------------------------------------------------------------------- */
+/* -- writing ------------------------------------------------------------------------------- */
 
 static int put_sum(connection_t *connection, unsigned bucket, const weir_digest_t *sum,
                    weir_error_t *err)
@@ -85,16 +109,59 @@ static int put_sum(connection_t *connection, unsigned bucket, const weir_digest_
                            (weir_str_t){ (const char *)bytes, sizeof(bytes) });
 }
 
+static int put_sums(group_t *g, const bucket_set_t *set, const bucket_set_t *but, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    for (size_t i = 0; rc == WEIR_OK && i < set->count; i++)
+        if (but == NULL || !but->has[set->buckets[i]])
+            rc = put_sum(g->db, set->buckets[i], &g->store->sums.now[set->buckets[i]], err);
+    return rc;
+}
+
+/* The log's sums, and the group's, to where they belong. */
+static int fold(group_t *g, weir_error_t *err)
+{
+    sums_t *sums = &g->store->sums;
+    sums->folding = true;
+    int rc = put_sums(g, &sums->logged, NULL, err);
+    if (rc == WEIR_OK)
+        rc = put_sums(g, &sums->group.set, &sums->logged, err);
+    return rc == WEIR_OK ? weir_sqlite_run(g->db, S_SUMS_LOG_EMPTY, err, "") : rc;
+}
+
+static int log_sums(group_t *g, weir_error_t *err)
+{
+    const sums_t *sums = &g->store->sums;
+    size_t bytes = sums->group.set.count * LOGGED_BYTES;
+    uint8_t *row = weir_malloc(bytes);
+    if (row == NULL)
+        return weir_error_memory(err);
+    uint8_t *at = row;
+    for (size_t i = 0; i < sums->group.set.count; i++, at += LOGGED_BYTES) {
+        unsigned bucket = sums->group.set.buckets[i];
+        at[0] = (uint8_t)(bucket >> 8);
+        at[1] = (uint8_t)bucket;
+        weir_digest_store(&sums->now[bucket], at + BUCKET_BYTES);
+    }
+    int rc = weir_sqlite_run(g->db, S_SUMS_LOG, err, "ib", (int64_t)g->state.version,
+                             (weir_str_t){ (const char *)row, bytes });
+    weir_free(row);
+    return rc;
+}
+
 int weir_sqlite_sums_save(group_t *g, weir_error_t *err)
 {
     const sums_t *sums = &g->store->sums;
-    int rc = WEIR_OK;
-    for (size_t i = 0; rc == WEIR_OK && i < sums->group.count; i++) {
-        unsigned bucket = sums->group.buckets[i];
-        if (!weir_digest_equal(&sums->now[bucket], &sums->group.saved[bucket]))
-            rc = put_sum(g->db, bucket, &sums->now[bucket], err);
-    }
-    return rc;
+    if (sums->group.set.count == 0)
+        return WEIR_OK;
+    return sums->log_rows < LOG_ROWS_MAX ? log_sums(g, err) : fold(g, err);
+}
+
+/* -- reading ------------------------------------------------------------------------------- */
+
+static int damaged(weir_error_t *err)
+{
+    return weir_error_set(err, WEIR_CORRUPT, NULL, "database: a sum of the digest is damaged");
 }
 
 static int take_sum(sqlite3_stmt *row, weir_digest_t *sums, weir_error_t *err)
@@ -103,18 +170,16 @@ static int take_sum(sqlite3_stmt *row, weir_digest_t *sums, weir_error_t *err)
     const void *bytes = sqlite3_column_blob(row, 1);
     if (bucket < 0 || bucket >= WEIR_DIGEST_BUCKETS ||
         sqlite3_column_bytes(row, 1) != WEIR_DIGEST_BYTES)
-        return weir_error_set(err, WEIR_CORRUPT, NULL,
-                              "database: the sum of bucket %" PRId64 " is damaged", bucket);
+        return damaged(err);
     if (bytes == NULL)
         return weir_error_memory(err);
     weir_digest_load(bytes, &sums[bucket]);
     return WEIR_OK;
 }
 
-int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, weir_error_t *err)
+static int read_table(connection_t *connection, weir_digest_t *sums, weir_error_t *err)
 {
     sqlite3_stmt *rows = NULL;
-    memset(sums, 0, WEIR_DIGEST_BUCKETS * sizeof(*sums));
     int rc = weir_sqlite_select(connection, S_SUMS, &rows, err, "");
     while (rc == WEIR_OK && (rc = weir_sqlite_step(connection, rows, err)) == WEIR_OK)
         rc = take_sum(rows, sums, err);
@@ -122,15 +187,60 @@ int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, weir_er
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
 }
 
+static int take_logged(sqlite3_stmt *row, weir_digest_t *sums, bucket_set_t *logged,
+                       weir_error_t *err)
+{
+    const uint8_t *bytes = sqlite3_column_blob(row, 0);
+    size_t count = (size_t)sqlite3_column_bytes(row, 0);
+    if (bytes == NULL && count > 0)
+        return weir_error_memory(err);
+    if (count % LOGGED_BYTES != 0)
+        return damaged(err);
+    for (size_t at = 0; at < count; at += LOGGED_BYTES) {
+        unsigned bucket = (unsigned)bytes[at] << 8 | bytes[at + 1];
+        if (bucket >= WEIR_DIGEST_BUCKETS)
+            return damaged(err);
+        weir_digest_load(bytes + at + BUCKET_BYTES, &sums[bucket]);
+        if (logged != NULL)
+            add(logged, bucket);
+    }
+    return WEIR_OK;
+}
+
+static int read_log(connection_t *connection, weir_digest_t *sums, bucket_set_t *logged,
+                    size_t *log_rows, weir_error_t *err)
+{
+    sqlite3_stmt *rows = NULL;
+    int rc = weir_sqlite_select(connection, S_SUMS_LOGGED, &rows, err, "");
+    while (rc == WEIR_OK && (rc = weir_sqlite_step(connection, rows, err)) == WEIR_OK) {
+        rc = take_logged(rows, sums, logged, err);
+        if (log_rows != NULL)
+            ++*log_rows;
+    }
+    sqlite3_reset(rows);
+    return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
+}
+
+int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, bucket_set_t *logged,
+                          size_t *log_rows, weir_error_t *err)
+{
+    memset(sums, 0, WEIR_DIGEST_BUCKETS * sizeof(*sums));
+    int rc = read_table(connection, sums, err);
+    return rc == WEIR_OK ? read_log(connection, sums, logged, log_rows, err) : rc;
+}
+
 int weir_sqlite_sums_load(store_t *store, weir_digest_t *ret_total, weir_error_t *err)
 {
-    weir_assert(store->sums.group.count == 0);
-    int rc = weir_sqlite_sums_read(&store->writer, store->sums.now, err);
+    sums_t *sums = &store->sums;
+    weir_assert(sums->group.set.count == 0);
+    clear(&sums->logged);
+    sums->log_rows = 0;
+    int rc = weir_sqlite_sums_read(&store->writer, sums->now, &sums->logged, &sums->log_rows, err);
     if (rc != WEIR_OK)
         return rc;
     *ret_total = (weir_digest_t){ 0 };
     for (size_t i = 0; i < WEIR_DIGEST_BUCKETS; i++)
-        weir_digest_add(ret_total, &store->sums.now[i]);
+        weir_digest_add(ret_total, &sums->now[i]);
     return WEIR_OK;
 }
 
@@ -168,7 +278,9 @@ int weir_sqlite_sums_migrate(connection_t *connection, weir_error_t *err)
     weir_digest_key_t key;
     weir_digester_t *digester = NULL;
     weir_digest_t *sums = weir_calloc(WEIR_DIGEST_BUCKETS, sizeof(*sums));
-    int rc = sums != NULL ? make_key(connection, &key, err) : weir_error_memory(err);
+    if (sums == NULL)
+        return weir_error_memory(err);
+    int rc = make_key(connection, &key, err);
     if (rc == WEIR_OK)
         rc = weir_digester_new(&key, &digester, err);
     if (rc == WEIR_OK) {

@@ -104,9 +104,7 @@ static const weir_store_cursor_t beginning = { .type = WEIR_ENTITY_NONE };
 int weir_sqlite_each_entity(connection_t *connection, weir_delta_fn fn, void *context,
                             weir_error_t *err)
 {
-    scan_t scan = {
-        .connection = connection, .fn = fn, .context = context, .bytes_max = SIZE_MAX
-    };
+    scan_t scan = { .connection = connection, .fn = fn, .context = context, .bytes_max = SIZE_MAX };
     return scan_after(&scan, &beginning, err);
 }
 
@@ -116,9 +114,8 @@ static int begin(view_t *view, weir_error_t *err)
 {
     int rc = weir_sqlite_run(view->connection, S_BEGIN_READ, err, "");
     /* The first read is what fixes the state that is seen. */
-    return rc == WEIR_OK
-               ? weir_sqlite_meta_number(view->connection, "version", &view->version, err)
-               : rc;
+    return rc == WEIR_OK ? weir_sqlite_meta_number(view->connection, "version", &view->version, err)
+                         : rc;
 }
 
 int weir_sqlite_view_open(weir_store_t *base, weir_store_view_t **ret, weir_error_t *err)
@@ -179,7 +176,7 @@ int weir_sqlite_view_page(weir_store_view_t *base, weir_store_cursor_t *cursor, 
 
 int weir_sqlite_view_sums(weir_store_view_t *base, weir_digest_t *sums, weir_error_t *err)
 {
-    return weir_sqlite_sums_read(view_of(base)->connection, sums, err);
+    return weir_sqlite_sums_read(view_of(base)->connection, sums, NULL, NULL, err);
 }
 
 /* The greatest id of a bucket. */
@@ -211,7 +208,8 @@ int weir_sqlite_view_bucket(weir_store_view_t *base, unsigned bucket, weir_delta
     return rc;
 }
 
-/* -- the whole set ------------------------------------------------------------------------------ */
+/* -- the whole set ------------------------------------------------------------------------------
+ */
 
 int weir_sqlite_snapshot(weir_store_t *base, weir_delta_fn fn, void *context, uint64_t *ret_version,
                          weir_error_t *err)
