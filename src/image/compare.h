@@ -66,8 +66,8 @@ static inline int compare_images(fixture_t *a, fixture_t *b)
          s->routes_with_hosts != t->routes_with_hosts ||
          s->routes_with_paths != t->routes_with_paths ||
          s->disabled_services != t->disabled_services || s->entities != t->entities ||
-         s->quarantined != t->quarantined || s->told != t->told ||
-         s->has_digest != t->has_digest || !weir_digest_equal(&s->digest, &t->digest)))
+         s->quarantined != t->quarantined || s->told != t->told || s->has_digest != t->has_digest ||
+         !weir_digest_equal(&s->digest, &t->digest)))
         different = DB_STATE;
     return different;
 }

@@ -288,7 +288,8 @@ typedef struct checker {
     void *context;
     /* Of plans, `value` is one plugin of the list. */
     int (*entry)(void *context, database_t database, MDB_val key, MDB_val value);
-    /* The marker of a router key says that there are entries of this split. */
+    /* The marker of a router key says that there are entries of this split. One of them
+     * comes next. */
     int (*split)(void *context, MDB_val key, unsigned split);
 } checker_t;
 

@@ -544,6 +544,7 @@ static void check_index(world_t *w)
     fixture_open_with(&once, &options);
     compare_copy(&w->image, &once);
     int different = compare_images(&w->image, &once);
+    assert_true(compare_verified(&w->image));
     fixture_close(&once);
     assert_int_equal(different, -1);
 }

@@ -22,6 +22,7 @@ typedef struct indexes {
     state_t counted; /* counters that follow from the records */
     uint64_t ranks;  /* sum over all router entries of a mix of class and sort key */
     weir_buffer_t made;
+    uint8_t split_class; /* of the entry that comes next: a bucket's key does not say it */
     writer_t writer;
 } indexes_t;
 
@@ -83,7 +84,8 @@ static int look_for_entry(void *context, database_t database, MDB_val key, MDB_v
     made_t made = { .hash = mix(value.mv_data, value.mv_size,
                                 mix(key.mv_data, key.mv_size, (uint64_t)database)),
                     .sort_key = entry.sort_key,
-                    .class = *(const uint8_t *)key.mv_data,
+                    .class =
+                        database == DB_BUCKETS ? x->split_class : *(const uint8_t *)key.mv_data,
                     .found = found };
     /* The database is in the lowest bit of the hash, for the count at the end. */
     made.hash = made.hash << 1 | (database == DB_BUCKETS);
@@ -98,6 +100,7 @@ static int look_for_split(void *context, MDB_val key, unsigned split)
     indexes_t *x = context;
     MDB_val value;
     router_entry_t entry;
+    x->split_class = *(const uint8_t *)key.mv_data;
     int rc = verify_get(x->v, DB_ROUTER, key, &value);
     if (rc != WEIR_OK && rc != WEIR_NOT_FOUND)
         return rc;

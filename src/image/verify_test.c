@@ -48,8 +48,9 @@ static void put_everything(fixture_t *f)
     fixture_put(f, "keyauth_credentials",
                 "{\"id\":\"" K2 "\",\"key\":\"l\"," REF("consumer", C1) ",\"ttl\":1600000000}");
     fixture_put(f, "plugins", "{\"id\":\"" P1 "\",\"name\":\"key-auth\"}");
-    fixture_put(f, "plugins", "{\"id\":\"" P2 "\",\"name\":\"key-auth\"," REF("route", R1)
-                              ",\"config\":{\"nonsense\":1}}"); /* has a guard */
+    fixture_put(f, "plugins",
+                "{\"id\":\"" P2 "\",\"name\":\"key-auth\"," REF(
+                    "route", R1) ",\"config\":{\"nonsense\":1}}"); /* has a guard */
     fixture_put(f, "teapots", "{\"id\":\"" R1 "\"}");
     weir_batch_t *batch = f->batch;
     f->batch = NULL;
@@ -198,8 +199,8 @@ static void it_tells_how_far_it_is(void **state)
     fixture_begin(f, false);
     for (unsigned i = 0; i < 10050; i++) {
         char row[128];
-        snprintf(row, sizeof(row),
-                 "{\"id\":\"40000000-0000-4000-8000-%012u\",\"username\":\"%u\"}", i, i);
+        snprintf(row, sizeof(row), "{\"id\":\"40000000-0000-4000-8000-%012u\",\"username\":\"%u\"}",
+                 i, i);
         fixture_put(f, "consumers", row);
     }
     fixture_commit(f);
