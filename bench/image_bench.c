@@ -1,6 +1,8 @@
 /* image_bench.c -- what a look-up and a change cost in an image of 1e3, 1e5, 1e6 routes.
  *
  *   image-bench [LARGEST]    default 100000; 1000000 takes a minute and 3 GB of disk
+ *   image-bench stage [N]    a first set of N entities (default 1000000) through a stage,
+ *                            in pages of 1 MiB: how fast, and in how much memory
  *
  * N routes (N/10 hosts with 10 paths each) of N/10 services, N consumers with a key
  * each, 200 wildcard and any-host routes, a global plugin and one a service. Requests
@@ -30,6 +32,14 @@ static double now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* Of the processor: what others do on this machine does not count. */
+static double cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
@@ -262,8 +272,154 @@ static void print_row(const char *what, double value, double first)
     printf("  %-28s %10.1f %8.2f x\n", what, value, value / first);
 }
 
+/* -- a first set, in pages ------------------------------------------------------------------ */
+
+enum { PAGE_BYTES = 1024 * 1024, PAGE_ROWS_MAX = 8192 };
+
+typedef struct page {
+    weir_json_t *rows[PAGE_ROWS_MAX];
+    const char *types[PAGE_ROWS_MAX];
+    weir_uuid_t ids[PAGE_ROWS_MAX];
+    size_t count, bytes;
+} page_t;
+
+/* Of 100 entities: 5 services, 40 routes, 25 consumers, 25 keys, 5 plugins; in the order
+ * of references, and of ids within a type. */
+static const char *one_row(unsigned i, unsigned n, char *row, size_t bytes)
+{
+    char id[WEIR_UUID_TEXT + 1], other[WEIR_UUID_TEXT + 1];
+    unsigned consumers = n / 4, services = n / 20 + 1, routes = n * 2 / 5;
+    if (i < consumers) {
+        snprintf(row, bytes, "{\"id\":\"%s\",\"username\":\"user-%u\"}", id_text(id, CONSUMER, i),
+                 scatter(i, consumers));
+        return "consumers";
+    }
+    i -= consumers;
+    if (i < services) {
+        snprintf(row, bytes, "{\"id\":\"%s\",\"host\":\"up-%u.internal\",\"name\":\"service-%u\"}",
+                 id_text(id, SERVICE, i), i, i);
+        return "services";
+    }
+    i -= services;
+    if (i < routes) {
+        unsigned name = scatter(i, routes);
+        snprintf(row, bytes,
+                 "{\"id\":\"%s\",\"name\":\"route-%u\",\"hosts\":[\"h%u.example.com\"],"
+                 "\"paths\":[\"/api/v1/resource-%u\"],\"service\":{\"id\":\"%s\"}}",
+                 id_text(id, ROUTE, i), name, name / 10, name % 10,
+                 id_text(other, SERVICE, i % services));
+        return "routes";
+    }
+    i -= routes;
+    if (i < services) {
+        snprintf(row, bytes,
+                 "{\"id\":\"%s\",\"name\":\"request-termination\",\"service\":{\"id\":\"%s\"}}",
+                 id_text(id, PLUGIN, i), id_text(other, SERVICE, i));
+        return "plugins";
+    }
+    i -= services;
+    snprintf(row, bytes,
+             "{\"id\":\"%s\",\"key\":\"secret-key-of-%u\",\"consumer\":{\"id\":\"%s\"}}",
+             id_text(id, KEY, i), scatter(i, consumers), id_text(other, CONSUMER, i % consumers));
+    return "keyauth_credentials";
+}
+
+/* Complete rows, as a control plane of the same version sends them. */
+static void make_page(fixture_t *f, unsigned n, unsigned *at, page_t *page)
+{
+    page->count = page->bytes = 0;
+    while (*at < n && page->bytes < PAGE_BYTES && page->count < PAGE_ROWS_MAX) {
+        char text[1024];
+        weir_problem_t problem;
+        weir_problem_init(&problem);
+        const char *type = one_row((*at)++, n, text, sizeof(text));
+        const weir_schema_t *schema = weir_schema_named(weir_str(type));
+        WEIR_AUTO(json) weir_json_t *row = fixture_json(f, text);
+        weir_json_t *whole = NULL;
+        if (weir_model_accept(schema, row, 1700000000, &whole, &problem) != WEIR_OK)
+            abort();
+        weir_problem_release(&problem);
+        WEIR_AUTO(buffer) weir_buffer_t printed;
+        weir_buffer_init(&printed, 1 << 20);
+        weir_json_print(whole, &printed);
+        weir_entity_id(schema, whole, &page->ids[page->count]);
+        page->bytes += printed.len;
+        page->types[page->count] = type;
+        page->rows[page->count++] = whole;
+    }
+}
+
+static long memory_kb(const char *what)
+{
+    long kb = 0;
+    char line[256];
+    FILE *in = fopen("/proc/self/smaps_rollup", "r");
+    while (in != NULL && fgets(line, sizeof(line), in) != NULL)
+        if (strncmp(line, what, strlen(what)) == 0)
+            kb = strtol(line + strlen(what), NULL, 10);
+    if (in != NULL)
+        fclose(in);
+    return kb;
+}
+
+static void put_page(fixture_t *f, weir_image_t *stage, const page_t *page)
+{
+    weir_stage_t now;
+    fixture_ok(f, weir_image_stage(stage, &now, &f->err));
+    fixture_ok(f, weir_batch_begin(stage, false, now.snapshot, &f->batch, &f->err));
+    for (size_t i = 0; i < page->count; i++)
+        fixture_ok(f, weir_batch_put_told(f->batch, weir_str(page->types[i]), &page->ids[i],
+                                          page->rows[i], NULL, &f->err));
+    weir_batch_stage(f->batch, &now);
+    fixture_commit(f);
+}
+
+static void measure_stage(unsigned n)
+{
+    fixture_t f;
+    static page_t page;
+    static const weir_digest_key_t key = { { 1 } };
+    weir_image_t *stage = NULL;
+    weir_image_options_t options = fixture_options(&f);
+    options.map_bytes = 64ULL << 30;
+    fixture_open_with(&f, &options);
+    fixture_ok(&f, weir_image_set_digest_key(f.image, &key, &f.err));
+    fixture_ok(&f, weir_image_stage_open(f.image, 1, &stage, &f.err));
+    double put_ns = 0;
+    double busy_ns = 0;
+    long most = 0;
+    for (unsigned at = 0; at < n;) {
+        make_page(&f, n, &at, &page);
+        double start = now_ns();
+        double busy = cpu_ns();
+        put_page(&f, stage, &page);
+        put_ns += now_ns() - start;
+        busy_ns += cpu_ns() - busy;
+        long kb = memory_kb("Pss:");
+        weir_image_cool(stage);
+        most = kb > most ? kb : most;
+        for (size_t i = 0; i < page.count; i++)
+            weir_json_free(page.rows[i]);
+    }
+    double start = now_ns();
+    fixture_ok(&f, weir_image_switch(&f.image, stage, &f.err));
+    weir_image_state_t state;
+    fixture_ok(&f, weir_image_state(f.image, &state, &f.err));
+    printf("%u entities through a stage: %.1f s, %.0f a second (%.1f us of the processor each); "
+           "PSS at most %ld MiB, anonymous at "
+           "the end %ld MiB; switch %.2f s; image %" PRIu64 " MiB, %" PRIu64 " quarantined\n",
+           n, put_ns / 1e9, n / (put_ns / 1e9), busy_ns / 1e3 / n, most >> 10,
+           memory_kb("Pss_Anon:") >> 10, (now_ns() - start) / 1e9, state.bytes_used >> 20,
+           state.quarantined);
+    fixture_close(&f);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "stage") == 0) {
+        measure_stage(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1000000);
+        return 0;
+    }
     unsigned largest = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 100000;
     static const unsigned sizes[] = { 1000, 100000, 1000000 };
     figures_t first = { 0 };

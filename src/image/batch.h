@@ -25,6 +25,7 @@ struct weir_batch {
     state_t state;
     writer_t writer;
     bool full;
+    unsigned puts;
     int code; /* of LMDB: what a question about a record failed with; 0 is fine */
     uint64_t version;
     int64_t now_ms; /* what is past by then has expired; known at commit */
@@ -77,6 +78,8 @@ int refuse(weir_batch_t *batch, const entity_key_t *key, weir_str_t type, const 
 /* The row as the model completes it. WEIR_INVALID: `why` says why not. */
 int accept_row(const weir_schema_t *schema, const entity_key_t *key, const weir_json_t *row,
                weir_json_t **ret, weir_error_t *why);
+/* When it ends, in unix milliseconds; 0: never. */
+int64_t end_ms(const weir_schema_t *schema, const weir_json_t *entity);
 /* `entity` is valid: is all there that it refers to, and does it compile? With `last`
  * false, what is missing may still come. `fresh`: nothing of it is stored but its
  * document. */
@@ -110,6 +113,22 @@ void seen_clear(weir_batch_t *batch);
 
 int pending_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 
+/* -- verify.c, verify_index.c ------------------------------------------------------------------ */
+
+typedef struct verify {
+    const weir_image_t *image;
+    MDB_txn *txn;
+    state_t state;
+    int64_t now_ms;
+    weir_image_verdict_t *ret;
+    weir_error_t *err;
+} verify_t;
+
+/* WEIR_NOT_FOUND; anything else that is no success is an error. */
+int verify_get(const verify_t *v, database_t database, MDB_val key, MDB_val *ret);
+/* Every index entry follows from a record, and every one that does is there. */
+int verify_indexes(verify_t *v);
+
 /* -- sums.c ------------------------------------------------------------------------------------ */
 
 bool told_view(MDB_val value, told_t *ret);
@@ -126,6 +145,8 @@ int told_hash(weir_digester_t *digester, const told_t *told, weir_str_t document
 /* Adds a document to the sums, or takes it away. Nothing to do without a key. */
 int sums_count(weir_batch_t *batch, const told_t *told, weir_str_t document, bool add,
                weir_error_t *err);
+int sums_get(const weir_image_t *image, MDB_txn *txn, unsigned bucket, weir_digest_t *ret,
+             weir_error_t *err);
 int sums_write(weir_batch_t *batch, weir_error_t *err); /* what the batch changed */
 void sums_forget(weir_batch_t *batch);                  /* at its end */
 

@@ -3,6 +3,7 @@
 #ifndef WEIR_IMAGE_COMPARE_H
 #define WEIR_IMAGE_COMPARE_H
 
+#include "image/batch.h"
 #include "image/fixture.h"
 #include "image/router.h"
 
@@ -65,30 +66,89 @@ static inline int compare_images(fixture_t *a, fixture_t *b)
          s->routes_with_hosts != t->routes_with_hosts ||
          s->routes_with_paths != t->routes_with_paths ||
          s->disabled_services != t->disabled_services || s->entities != t->entities ||
-         s->quarantined != t->quarantined))
+         s->quarantined != t->quarantined || s->told != t->told || s->has_digest != t->has_digest ||
+         !weir_digest_equal(&s->digest, &t->digest)))
         different = DB_STATE;
     return different;
 }
 
-/* Every document of `from`, as one full batch into `to`. */
+/* -- the same documents another way ------------------------------------------------------- */
+
+typedef struct copying {
+    fixture_t *from, *to;
+    weir_image_t *stage; /* NULL: one full batch */
+    unsigned count;
+} copying_t;
+
 static inline int compare_copy_one(void *context, weir_entity_type_t type, const weir_uuid_t *id,
                                    weir_str_t document)
 {
-    (void)id;
-    fixture_t *to = context;
+    enum { PAGE = 7 };
+    copying_t *c = context;
+    told_t told;
+    entity_key_t key = entity_key(type, id);
     WEIR_AUTO(json) weir_json_t *row = NULL;
-    fixture_ok(to, weir_json_parse(document, &row, &to->err));
-    fixture_put_json(to, weir_schema(type)->name, row);
+    fixture_ok(c->to, weir_json_parse(document, &row, &c->to->err));
+    fixture_ok(c->from, told_get(c->from->reader->txn, c->from->reader->dbi[DB_TOLD], 1, &key,
+                                 &told, &c->from->err));
+    if (c->stage != NULL && ++c->count % PAGE == 0) {
+        weir_batch_t *batch = c->to->batch;
+        fixture_ok(c->to, weir_batch_commit(batch, FIXTURE_NOW_MS, &c->to->err));
+        fixture_ok(c->to, weir_batch_begin(c->stage, false, 1, &c->to->batch, &c->to->err));
+    }
+    /* A row without an id of its own got it from no one. */
+    const weir_schema_t *schema = weir_schema(type);
+    weir_uuid_t own;
+    bool named = told.has_hash || schema == NULL || weir_entity_id(schema, row, &own) == WEIR_OK;
+    fixture_ok(c->to, put_row(c->to->batch, told.type, named ? &told.id : NULL, row,
+                              told.has_hash ? &told.hash : NULL, &c->to->err));
     return WEIR_OK;
 }
 
+static inline void compare_read(copying_t *c)
+{
+    fixture_t *from = c->from;
+    fixture_ok(from, weir_reader_enter(from->reader, &from->err));
+    fixture_ok(from, weir_reader_documents(from->reader, compare_copy_one, c, &from->err));
+    weir_reader_leave(from->reader);
+}
+
+/* Every document of `from`, as one full batch into `to`. */
 static inline void compare_copy(fixture_t *from, fixture_t *to)
 {
+    copying_t c = { .from = from, .to = to };
+    if (from->image->digester != NULL)
+        fixture_ok(to, weir_image_set_digest_key(to->image, &from->image->key, &to->err));
     fixture_begin(to, true);
-    fixture_ok(from, weir_reader_enter(from->reader, &from->err));
-    fixture_ok(from, weir_reader_documents(from->reader, compare_copy_one, to, &from->err));
-    weir_reader_leave(from->reader);
+    compare_read(&c);
     fixture_commit(to);
+}
+
+/* The same through a stage, a few at a time. */
+static inline void compare_stage(fixture_t *from, fixture_t *to)
+{
+    copying_t c = { .from = from, .to = to };
+    fixture_ok(to, weir_image_stage_open(to->image, ++to->version, &c.stage, &to->err));
+    if (from->image->digester != NULL)
+        fixture_ok(to, weir_image_set_digest_key(c.stage, &from->image->key, &to->err));
+    fixture_ok(to, weir_batch_begin(c.stage, false, 1, &to->batch, &to->err));
+    compare_read(&c);
+    weir_batch_t *batch = to->batch;
+    to->batch = NULL;
+    fixture_ok(to, weir_batch_commit(batch, FIXTURE_NOW_MS, &to->err));
+    fixture_ok(to, weir_image_switch(&to->image, c.stage, &to->err));
+}
+
+/* Does all follow from the documents? */
+static inline bool compare_verified(fixture_t *f)
+{
+    weir_image_verdict_t verdict;
+    fixture_ok(f, weir_image_verify(f->image, NULL, NULL, &verdict, &f->err));
+    if (verdict.bad_records > 0 || verdict.bad_buckets > 0)
+        fprintf(stderr, "%" PRIu64 " records, %zu buckets are bad\n", verdict.bad_records,
+                verdict.bad_buckets);
+    return verdict.bad_records == 0 && verdict.bad_buckets == 0 &&
+           weir_digest_equal(&verdict.kept, &verdict.computed);
 }
 
 #endif

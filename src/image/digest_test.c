@@ -55,6 +55,7 @@ static void check_sums(world_t *w)
     weir_image_state_t now = state_of(&w->f);
     assert_true(now.has_digest);
     assert_true(weir_digest_equal(&now.digest, &total));
+    assert_true(compare_verified(&w->f));
 }
 
 static uint64_t seed_state = 88172645463325252ULL;

@@ -34,7 +34,7 @@ static int change_value(change_t *c, database_t database, MDB_val key, const rou
 
 /* -- markers ---------------------------------------------------------------------------- */
 
-static router_entry_t marker(unsigned splits)
+router_entry_t router_marker(unsigned splits)
 {
     router_entry_t entry = {
         .sort_key = UINT64_MAX, .methods = (uint16_t)splits, .flags = ENTRY_MARKER, .path = NO_PATH
@@ -57,8 +57,8 @@ static int read_marker(change_t *c, MDB_val key, unsigned *ret_splits)
 static int write_marker(change_t *c, MDB_val key, unsigned before, unsigned after)
 {
     bool changed = false;
-    router_entry_t gone = marker(before);
-    router_entry_t there = marker(after);
+    router_entry_t gone = router_marker(before);
+    router_entry_t there = router_marker(after);
     int rc = WEIR_OK;
     uint64_t *count = &c->w->state->class_entries[class_of(key)];
     if (before != 0)
@@ -155,6 +155,17 @@ int rank_classes(writer_t *w, weir_error_t *err)
 
 /* -- a route -------------------------------------------------------------------------------- */
 
+static int check_entry(const checker_t *check, const place_t *place, MDB_val key,
+                       const router_entry_t *entry)
+{
+    uint8_t value[ENTRY_BYTES];
+    router_entry_encode(entry, value);
+    int rc = place->split != 0 ? check->split(check->context, place->key, place->split) : WEIR_OK;
+    return rc == WEIR_OK ? check->entry(check->context, place->split != 0 ? DB_BUCKETS : DB_ROUTER,
+                                        key, val(value, sizeof(value)))
+                         : rc;
+}
+
 static int change_entry(void *context, const place_t *place, const router_entry_t *entry)
 {
     change_t *c = context;
@@ -163,6 +174,8 @@ static int change_entry(void *context, const place_t *place, const router_entry_
     MDB_val key = place->key;
     if (place->split != 0)
         key = val(bytes, bucket_key(place, true, bytes));
+    if (c->w->check != NULL)
+        return check_entry(c->w->check, place, key, entry);
     int rc =
         change_value(c, place->split != 0 ? DB_BUCKETS : DB_ROUTER, key, entry, c->add, &changed);
     if (rc != WEIR_OK || !changed)

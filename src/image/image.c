@@ -156,12 +156,15 @@ static int open_environment(weir_image_t *image, weir_error_t *err)
     if (code == 0)
         code = mdb_env_set_maxreaders(image->env, image->options.readers_max);
     if (code == 0)
-        code = mdb_env_set_mapsize(image->env, image->map_bytes);
+        code = mdb_env_set_mapsize(image->env, image->map_bytes); /* 0: what it has */
     /* No MDB_WRITEMAP: on a full disk it ends in SIGBUS (engine notes 4).
      * A power loss may cost the last commit, never the order of commits: the control
      * plane sends it again. One flush a commit instead of two. */
-    unsigned flags =
-        MDB_NOTLS | MDB_NORDAHEAD | (image->options.sync ? MDB_NOMETASYNC : MDB_NOSYNC);
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
+    if (image->options.look_only)
+        flags |= MDB_RDONLY;
+    else
+        flags |= image->options.sync ? MDB_NOMETASYNC : MDB_NOSYNC;
     mode_t before = umask(0);
     if (code == 0)
         code = mdb_env_open(image->env, image->path, flags, 0660);
@@ -231,8 +234,52 @@ int open_image(const weir_image_options_t *options, const birth_t *birth, weir_i
     return WEIR_OK;
 }
 
+static int look_at_contents(weir_image_t *image, weir_error_t *err)
+{
+    MDB_txn *txn = NULL;
+    state_t state;
+    int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &txn);
+    if (code != 0)
+        return lmdb_error(code, err, "begin");
+    int rc = open_databases(image->env, txn, 0, image->dbi, err);
+    if (rc == WEIR_OK)
+        rc = load_state(image, txn, &state, err);
+    if (rc == WEIR_OK && (state.format_records != FORMAT_RECORDS ||
+                          state.documented_order != image->options.documented_order))
+        rc = weir_error_set(err, WEIR_UNSUPPORTED, NULL,
+                            "the image's records are of another version or order");
+    if (rc == WEIR_OK)
+        rc = sums_open(image, txn, err);
+    code = mdb_txn_commit(txn); /* keeps the handles */
+    return rc != WEIR_OK || code == 0 ? rc : lmdb_error(code, err, "look");
+}
+
+static int open_to_look(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
+{
+    char file[4096];
+    if (snprintf(file, sizeof(file), "%s/data.mdb", options->path) >= (int)sizeof(file) ||
+        access(file, F_OK) != 0)
+        return WEIR_NOT_FOUND;
+    weir_image_t *image = weir_calloc(1, sizeof(*image));
+    if (image == NULL)
+        return weir_error_memory(err);
+    image->options = *options;
+    image->options.path = NULL;
+    image->path = weir_strdup(weir_str(options->path));
+    int rc = image->path != NULL ? open_environment(image, err) : weir_error_memory(err);
+    if (rc == WEIR_OK)
+        rc = look_at_contents(image, err);
+    if (rc == WEIR_OK)
+        *ret = image;
+    else
+        weir_image_close(image);
+    return rc;
+}
+
 int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
 {
+    if (options->look_only)
+        return open_to_look(options, ret, err);
     int rc = recover_switch(options->path, err);
     return rc == WEIR_OK ? open_image(options, NULL, ret, err) : rc;
 }

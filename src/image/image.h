@@ -30,6 +30,10 @@ typedef struct weir_image_options {
      * (not of a process) before that, weir_image_open() says WEIR_CORRUPT. */
     bool sync;
     bool documented_order; /* router_priority = documented (routing 1.6) */
+    /* For tools beside the agent: nothing is made, written or put right. Only what
+     * reads may be called: state, quarantined, sums, stage, verify. WEIR_NOT_FOUND: no
+     * image there; WEIR_UNSUPPORTED also if its records are of another format or order. */
+    bool look_only;
     /* Turns a plugin's configuration into its record (the registry's compile
      * functions); NULL: records stay empty. */
     int (*compile_plugin)(void *context, weir_str_t name, const weir_json_t *config,
@@ -131,7 +135,8 @@ int weir_image_stage_open(weir_image_t *live, uint64_t snapshot, weir_image_t **
 int weir_image_stage(weir_image_t *stage, weir_stage_t *ret, weir_error_t *err);
 /* Goes in with this batch. */
 void weir_batch_stage(weir_batch_t *batch, const weir_stage_t *now);
-/* Gives memory that the filling touched back to the system. */
+/* Gives memory that the filling touched back to the system; for the time after a batch:
+ * within one a stage does it by itself. */
 void weir_image_cool(weir_image_t *image);
 /* `*live` is closed and replaced by `stage`, whose last batch has been committed: it is
  * marked complete, flushed, and put in place; readers move at once. A crash at any moment
@@ -152,7 +157,10 @@ typedef struct weir_image_verdict {
 } weir_image_verdict_t;
 
 /* Computes every sum anew from the documents, every record and index entry too, and
- * compares. `progress` (may be NULL) is told of the entities so far, now and then. */
+ * compares, as of one commit and in little memory; what is written meanwhile waits for
+ * the disk space of what it replaces. What has expired by now may be there or not.
+ * `progress` (may be NULL) is told of the entities so far, now and then. WEIR_CORRUPT:
+ * it cannot even be read; differences are no error. Without a key the sums are zero. */
 int weir_image_verify(weir_image_t *image, void (*progress)(void *context, uint64_t entities),
                       void *context, weir_image_verdict_t *ret, weir_error_t *err);
 

@@ -44,6 +44,8 @@ static void view_all(weir_str_t record)
     view_sni(record, &sni);
     view_plugin(record, &plugin);
     view_quarantined(record, &quarantined);
+    told_t told;
+    told_view(val(record.data, record.len), &told);
     record_in_t list = { record.data, record.len, false };
     weir_planned_t planned;
     int32_t priority;

@@ -29,6 +29,8 @@ static int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t valu
     uint8_t bytes[NAME_KEY_BYTES];
     MDB_val key = val(bytes, name_key(letter, text, bytes));
     MDB_val data = val(value.data, value.len);
+    if (w->check != NULL)
+        return w->check->entry(w->check->context, DB_NAMES, key, data);
     int code = add ? mdb_put(w->txn, w->dbi[DB_NAMES], &key, &data, MDB_NODUPDATA)
                    : mdb_del(w->txn, w->dbi[DB_NAMES], &key, &data);
     return code == 0 || code == (add ? MDB_KEYEXIST : MDB_NOTFOUND)
@@ -89,6 +91,8 @@ static int index_expiry(writer_t *w, weir_entity_type_t type, const weir_uuid_t 
     memcpy(bytes + 8, entity.bytes, ID_BYTES);
     MDB_val key = val(bytes, sizeof(bytes));
     MDB_val nothing = val("", 0);
+    if (w->check != NULL)
+        return w->check->entry(w->check->context, DB_EXPIRY, key, nothing);
     int code = add ? mdb_put(w->txn, w->dbi[DB_EXPIRY], &key, &nothing, 0)
                    : mdb_del(w->txn, w->dbi[DB_EXPIRY], &key, NULL);
     return code == 0 || code == MDB_NOTFOUND ? WEIR_OK : lmdb_error(code, err, "expiry");
@@ -156,6 +160,17 @@ static void change_list(MDB_val before, const weir_uuid_t *id, const plugin_view
         put_planned(out, id, view);
 }
 
+static int check_plugin(const writer_t *w, MDB_val key, const weir_uuid_t *id,
+                        const plugin_view_t *view, weir_error_t *err)
+{
+    WEIR_AUTO(buffer) weir_buffer_t one;
+    weir_buffer_init(&one, RECORD_BYTES_MAX);
+    put_planned(&one, id, view);
+    if (one.failed != WEIR_OK)
+        return weir_error_memory(err);
+    return w->check->entry(w->check->context, DB_PLANS, key, val(one.data, one.len));
+}
+
 static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
                         weir_error_t *err)
 {
@@ -168,6 +183,10 @@ static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, b
     unsigned scope = 0;
     MDB_val key = val(bytes, scope_key(&view.route, &view.service, &view.consumer, bytes, &scope));
     MDB_val before = { 0, NULL };
+    if (w->check != NULL) {
+        w->state->scope_plugins[scope]++;
+        return check_plugin(w, key, id, &view, err);
+    }
     int code = mdb_get(w->txn, w->dbi[DB_PLANS], &key, &before);
     if (code != 0 && code != MDB_NOTFOUND)
         return lmdb_error(code, err, "plans");

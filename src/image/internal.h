@@ -102,6 +102,9 @@ struct weir_image {
     weir_digester_t *digester; /* sums.c; NULL: no key */
     weir_digest_key_t key;
     struct sum_changes *changes; /* of the batch at work */
+    bool filling;                /* a stage: batches keep it cool */
+    void *map;                   /* stage.c: where LMDB's map is; NULL: not looked yet */
+    size_t map_length;
 };
 
 /* What an image is made with when it is made as a stage (stage.c). */
@@ -280,7 +283,18 @@ bool view_plugin(weir_str_t record, plugin_view_t *ret);
 
 /* -- indexes (indexes.c): what follows from a record -------------------------------- */
 
+/* Told instead of written (verify.c): what should be there. */
+typedef struct checker {
+    void *context;
+    /* Of plans, `value` is one plugin of the list. */
+    int (*entry)(void *context, database_t database, MDB_val key, MDB_val value);
+    /* The marker of a router key says that there are entries of this split. One of them
+     * comes next. */
+    int (*split)(void *context, MDB_val key, unsigned split);
+} checker_t;
+
 typedef struct writer {
+    const checker_t *check; /* NULL: write */
     MDB_txn *txn;
     const MDB_dbi *dbi;
     state_t *state;

@@ -179,8 +179,7 @@ int accept_row(const weir_schema_t *schema, const entity_key_t *key, const weir_
 /* -- good, or not --------------------------------------------------------------------------------
  */
 
-/* When it ends, in unix milliseconds; 0: never. */
-static int64_t end_ms(const weir_schema_t *schema, const weir_json_t *entity)
+int64_t end_ms(const weir_schema_t *schema, const weir_json_t *entity)
 {
     double ttl = schema->ttl ? weir_json_get_number(entity, "ttl", 0) : 0;
     if (ttl <= 0)

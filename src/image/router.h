@@ -87,6 +87,8 @@ int router_entries(const weir_uuid_t *route, const route_view_t *view, bool docu
 /* entries.c: adds or takes away all of a route. */
 int index_route(writer_t *w, const weir_uuid_t *route, weir_str_t record, bool add,
                 weir_error_t *err);
+/* What stands before the entries of a key that has splits. */
+router_entry_t router_marker(unsigned splits);
 /* The best sort key of each class, into the state. */
 int rank_classes(writer_t *w, weir_error_t *err);
 

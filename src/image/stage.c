@@ -136,6 +136,7 @@ int weir_image_stage_open(weir_image_t *live, uint64_t snapshot, weir_image_t **
         weir_image_close(stage);
         return rc;
     }
+    stage->filling = true;
     *ret = stage;
     return WEIR_OK;
 }
@@ -259,6 +260,7 @@ int weir_image_switch(weir_image_t **live, weir_image_t *stage, weir_error_t *er
         weir_image_sync(stage, NULL);
         stage->options.sync = true;
     }
+    stage->filling = false;
     *live = stage;
     weir_image_stage_discard(old);
     return WEIR_OK;
@@ -287,18 +289,25 @@ static bool find_map(const void *inside, void **ret, size_t *ret_bytes)
     return found;
 }
 
-void weir_image_cool(weir_image_t *image)
+static void look_for_map(weir_image_t *image)
 {
     MDB_txn *txn = NULL;
     MDB_val key = val("state", 5);
     MDB_val value;
-    void *map = NULL;
-    size_t bytes = 0;
     if (mdb_txn_begin(image->env, NULL, MDB_RDONLY, &txn) != 0)
         return;
-    /* The pages stay in the system's cache; only our claim on them ends. */
-    if (mdb_get(txn, image->dbi[DB_STATE], &key, &value) == 0 &&
-        find_map(value.mv_data, &map, &bytes))
-        madvise(map, bytes, MADV_DONTNEED);
+    if (mdb_get(txn, image->dbi[DB_STATE], &key, &value) != 0 ||
+        !find_map(value.mv_data, &image->map, &image->map_length))
+        image->map = NULL;
     mdb_txn_abort(txn);
+}
+
+/* The pages stay in the system's cache; only our claim on them ends. So this does no
+ * harm within a transaction either. */
+void weir_image_cool(weir_image_t *image)
+{
+    if (image->map == NULL)
+        look_for_map(image);
+    if (image->map != NULL)
+        madvise(image->map, image->map_length, MADV_DONTNEED);
 }

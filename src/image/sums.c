@@ -163,8 +163,8 @@ static MDB_val bucket_val(unsigned bucket, uint8_t bytes[2])
     return val(bytes, 2);
 }
 
-static int get_sum(const weir_image_t *image, MDB_txn *txn, unsigned bucket, weir_digest_t *ret,
-                   weir_error_t *err)
+int sums_get(const weir_image_t *image, MDB_txn *txn, unsigned bucket, weir_digest_t *ret,
+             weir_error_t *err)
 {
     uint8_t bytes[2];
     MDB_val key = bucket_val(bucket, bytes);
@@ -206,7 +206,7 @@ static int each_touched(weir_batch_t *batch,
 static int write_touched(weir_batch_t *batch, unsigned bucket, weir_error_t *err)
 {
     weir_digest_t sum;
-    int rc = get_sum(batch->image, batch->txn, bucket, &sum, err);
+    int rc = sums_get(batch->image, batch->txn, bucket, &sum, err);
     if (rc != WEIR_OK)
         return rc;
     weir_digest_add(&sum, &batch->image->changes->list[bucket]);
@@ -244,7 +244,7 @@ static int read_sums(const weir_image_t *image, MDB_txn *txn, weir_digest_t *sum
 {
     int rc = WEIR_OK;
     for (unsigned bucket = 0; rc == WEIR_OK && bucket < WEIR_DIGEST_BUCKETS; bucket++)
-        rc = get_sum(image, txn, bucket, &sums[bucket], err);
+        rc = sums_get(image, txn, bucket, &sums[bucket], err);
     return rc;
 }
 

@@ -7,6 +7,7 @@
 int weir_image_grow(weir_image_t *image, weir_error_t *err)
 {
     MDB_envinfo info;
+    image->map = NULL; /* it may be elsewhere afterwards */
     int code = mdb_env_info(image->env, &info);
     if (code == 0)
         code = mdb_env_set_mapsize(image->env, info.me_mapsize * 2);

@@ -373,6 +373,8 @@ static void drop_unknown_nulls(const weir_field_t *fields, weir_json_t *object)
     weir_json_t *next = NULL;
     for (weir_json_t *member = weir_json_first_mutable(object); member != NULL; member = next) {
         next = weir_json_next_mutable(member);
+        if (!weir_json_is_null(member) && weir_json_kind(member) != WEIR_JSON_OBJECT)
+            continue;
         const weir_field_t *field = fields;
         while (field->name != NULL && strcmp(field->name, weir_json_name(member)) != 0)
             field++;
