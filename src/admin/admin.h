@@ -30,7 +30,8 @@ typedef struct weir_admin_host {
      * requests need no place. */
     bool (*may_wait)(void *context);
     /* {"data": [...], "next": version or null}: the newest versions below `before`,
-     * newest first, `limit` at the most, and how many data planes have each. NULL: no
+     * newest first, `limit` at the most, and how many data planes have each. NULL, or
+     * WEIR_NOT_FOUND: no
      * data planes here. */
     int (*changes)(void *context, uint64_t before, size_t limit, weir_json_t **ret,
                    weir_error_t *err);

@@ -48,6 +48,8 @@ int handle_changes(call_t *call)
         rc = parse_before(call, &page, &before);
     if (rc == WEIR_OK)
         rc = host->changes(host->context, before, page.size, &list, call->err);
+    if (rc == WEIR_NOT_FOUND)
+        return answer_none(call);
     if (rc == WEIR_OK)
         rc = complete(call, list, &page);
     return rc == WEIR_OK ? answer_value(call, 200, list) : rc;

@@ -8,8 +8,13 @@
 #include "admin/admin.h"
 #include "base/clock.h"
 #include "cluster/registry.h"
+#include "host/ngx_http_weir_admin_wait.h"
 
-enum { RESPONSE_BYTES_MAX = 256 * 1024 * 1024, HEADERS_MAX = 256 };
+enum {
+    RESPONSE_BYTES_MAX = 256 * 1024 * 1024,
+    HEADERS_MAX = 256,
+    CHANGE_ENTITIES_BYTES_MAX = 1000000 * WEIR_UUID_BYTES, /* looked at for one version */
+};
 
 /* One request on its way through the pool: in r->pool, released with it. */
 typedef struct ngx_http_weir_admin_ctx_s {
@@ -22,6 +27,7 @@ typedef struct ngx_http_weir_admin_ctx_s {
     char *body; /* made of either by the thread, on the heap */
     weir_admin_response_t response;
     weir_error_t err;
+    ngx_http_weir_admin_wait_t wait;
 } ngx_http_weir_admin_ctx_t;
 
 static char *ngx_http_weir_admin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -101,6 +107,43 @@ static int ngx_http_weir_admin_data_planes(void *context, weir_json_t **ret, wei
                               err);
 }
 
+static int ngx_http_weir_admin_changes(void *context, uint64_t before, size_t limit,
+                                       weir_json_t **ret, weir_error_t *err)
+{
+    ngx_http_weir_main_conf_t *conf = context;
+    if (conf->registry == NULL) {
+        return WEIR_NOT_FOUND;
+    }
+    return weir_registry_changes(conf->registry, before, limit, ret, err);
+}
+
+/* Of a huge version the first million entities count. */
+static int ngx_http_weir_admin_take_entity(void *context, const weir_delta_t *delta)
+{
+    weir_buffer_append(context, (weir_str_t){ (const char *)delta->id.bytes, WEIR_UUID_BYTES });
+    return WEIR_OK;
+}
+
+static int ngx_http_weir_admin_change(void *context, uint64_t version, weir_json_t **ret,
+                                      weir_error_t *err)
+{
+    ngx_http_weir_main_conf_t *conf = context;
+    weir_buffer_t entities;
+    if (conf->registry == NULL) {
+        return weir_error_set(err, WEIR_NOT_FOUND, NULL, "there is no cluster listener");
+    }
+    weir_buffer_init(&entities, CHANGE_ENTITIES_BYTES_MAX);
+    /* Without the log's help nothing shows as failed. */
+    if (version <= weir_store_version(conf->store)) {
+        (void)weir_store_deltas(conf->store, version - 1, version, ngx_http_weir_admin_take_entity,
+                                &entities, NULL);
+    }
+    int rc = weir_registry_change(conf->registry, version, (weir_uuid_t *)(void *)entities.data,
+                                  entities.len / WEIR_UUID_BYTES, ret, err);
+    weir_buffer_release(&entities);
+    return rc;
+}
+
 static int ngx_http_weir_admin_node(void *context, weir_json_t *node)
 {
     (void)context;
@@ -166,9 +209,14 @@ static ngx_int_t ngx_http_weir_admin_init_process(ngx_cycle_t *cycle)
                   .status = ngx_http_weir_admin_status,
                   .data_planes = ngx_http_weir_admin_data_planes,
                   .node = ngx_http_weir_admin_node,
+                  .may_wait = ngx_http_weir_admin_wait_take,
+                  .changes = ngx_http_weir_admin_changes,
+                  .change = ngx_http_weir_admin_change,
                   .set_log_level = ngx_http_weir_admin_set_log_level },
     };
     weir_error_t err = { 0 };
+    ngx_http_weir_admin_wait_places(
+        (ngx_uint_t)weir_setting_integer(conf->settings, "admin_wait_requests"));
     if (weir_admin_new(&options, &ngx_http_weir_admin_api, &err) != WEIR_OK) {
         ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "cannot start the Admin API: %s", err.reason);
         return NGX_ERROR;
@@ -236,12 +284,21 @@ static ngx_int_t ngx_http_weir_admin_set_headers(ngx_http_request_t *r,
     return NGX_OK;
 }
 
+static ngx_flag_t ngx_http_weir_admin_waits(const ngx_http_weir_admin_ctx_t *ctx)
+{
+    return ctx->response.wish.kind != WEIR_WISH_NOT && ctx->response.status < 300;
+}
+
 static ngx_int_t ngx_http_weir_admin_send(ngx_http_request_t *r, ngx_http_weir_admin_ctx_t *ctx)
 {
     weir_str_t body = weir_buffer_str(&ctx->response.body);
     r->headers_out.status = (ngx_uint_t)ctx->response.status;
     r->headers_out.content_length_n = (off_t)body.len;
     if (ngx_http_weir_admin_set_headers(r, &ctx->response) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    if (ngx_http_weir_admin_waits(ctx) &&
+        ngx_http_weir_admin_wait_headers(&ctx->wait, r) != NGX_OK) {
         return NGX_ERROR;
     }
     if (body.len == 0 || r->headers_out.status == NGX_HTTP_NO_CONTENT) {
@@ -264,6 +321,12 @@ static ngx_int_t ngx_http_weir_admin_send(ngx_http_request_t *r, ngx_http_weir_a
     return ngx_http_output_filter(r, &chain);
 }
 
+static void ngx_http_weir_admin_answer(ngx_http_request_t *r)
+{
+    ngx_http_finalize_request(
+        r, ngx_http_weir_admin_send(r, ngx_http_get_module_ctx(r, ngx_http_weir_admin_module)));
+}
+
 /* As r->write_event_handler: after the thread, unless the request was ended meanwhile. */
 static void ngx_http_weir_admin_finish(ngx_http_request_t *r)
 {
@@ -280,7 +343,13 @@ static void ngx_http_weir_admin_finish(ngx_http_request_t *r)
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
-    ngx_http_finalize_request(r, ngx_http_weir_admin_send(r, ctx));
+    if (ngx_http_weir_admin_waits(ctx) &&
+        ngx_http_weir_admin_wait_begin(&ctx->wait, r,
+                                       ngx_http_weir_main((ngx_cycle_t *)ngx_cycle)->registry,
+                                       &ctx->response, ngx_http_weir_admin_answer) == NGX_AGAIN) {
+        return;
+    }
+    ngx_http_weir_admin_answer(r);
 }
 
 /* -- the thread -------------------------------------------------------------------------- */
@@ -346,6 +415,10 @@ static void ngx_http_weir_admin_ran(ngx_event_t *event)
 static void ngx_http_weir_admin_cleanup(void *data)
 {
     ngx_http_weir_admin_ctx_t *ctx = data;
+    ngx_http_weir_admin_wait_end(&ctx->wait);
+    if (ctx->response.wish.place_taken) {
+        ngx_http_weir_admin_wait_give_back();
+    }
     weir_admin_response_release(&ctx->response);
     weir_free(ctx->body);
 }

@@ -8,6 +8,7 @@
  * once; no timer is in its way. */
 #include "node/ngx_http_weir.h"
 
+#include "base/clock.h"
 #include "cluster/outbox.h"
 #include "cluster/session.h"
 #include "host/ngx_http_weir_cluster_upgrade.h"
@@ -383,6 +384,10 @@ static void encode(void *data, ngx_log_t *log)
     (void)log;
     (void)weir_encoder_answer(cluster->encoder, work->want.known, work->want.version,
                               work->want.dialect, &work->answer, &work->error);
+    if (work->answer != NULL && !weir_answer_is_full(work->answer)) {
+        weir_registry_encoded(cluster->registry, work->want.version,
+                              weir_answer_version(work->answer), weir_clock_us());
+    }
 }
 
 static ngx_http_weir_lane_t *lane_of(const ngx_http_weir_work_t *work)
@@ -571,7 +576,7 @@ static void committed(void *context, uint64_t version)
 {
     ngx_http_weir_cluster_t *of = context;
     uint64_t one = 1;
-    (void)version; /* the loop asks for the newest */
+    weir_registry_committed(of->registry, version, weir_clock_us());
     ssize_t done = write(of->wake_fd, &one, sizeof(one));
     (void)done; /* EAGAIN: it is awake already */
 }
@@ -714,6 +719,13 @@ static ngx_int_t open_rooms(ngx_cycle_t *cycle)
     }
     if (rc != WEIR_OK) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "weir: the cluster listener fails: %s",
+                      err.reason);
+        return NGX_ERROR;
+    }
+    size_t traced = (size_t)weir_setting_integer(settings, "cluster_trace_versions");
+    if (weir_registry_trace(cluster->registry, traced, weir_store_version(cluster->conf->store),
+                            &err) != WEIR_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "weir: changes cannot be followed: %s",
                       err.reason);
         return NGX_ERROR;
     }
