@@ -31,8 +31,7 @@ typedef struct weir_admin_host {
     bool (*may_wait)(void *context);
     /* {"data": [...], "next": version or null}: the newest versions below `before`,
      * newest first, `limit` at the most, and how many data planes have each. NULL, or
-     * WEIR_NOT_FOUND: no
-     * data planes here. */
+     * WEIR_NOT_FOUND: there are no data planes here. */
     int (*changes)(void *context, uint64_t before, size_t limit, weir_json_t **ret,
                    weir_error_t *err);
     /* The way of one version to each data plane. WEIR_NOT_FOUND: err->reason says why. */
