@@ -63,7 +63,7 @@ struct weir_registry {
 /* Under the lock. Makes the node if `make`. */
 node_t *registry_find(weir_registry_t *registry, weir_str_t id, bool make);
 int registry_by_id(const void *a, const void *b);
-void registry_free_node(void *node);
+void registry_free_node(void *pointer);
 
 /* -- waiters.c: all under the lock --------------------------------------------------------- */
 /* A version, with what makes a node fail at it. */
