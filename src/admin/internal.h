@@ -229,7 +229,8 @@ int staging_new(call_t *call, size_t operations);
 void staging_free(staging_t *staging);
 /* What is staged from now on belongs to this operation. */
 void staging_begin(staging_t *staging, size_t operation);
-/* In place of the store: nothing is refused. result->changed says what it would be. */
+/* In place of the store: nothing is refused but the deletion of what is referred to.
+ * result->changed says what it would be. */
 int staging_write(call_t *call, const weir_store_op_t *ops, size_t count,
                   weir_store_result_t *result);
 const weir_store_op_t *staging_ops(const staging_t *staging, size_t *ret_count);

@@ -12,6 +12,8 @@
 
 #include <math.h>
 
+enum { HOLDERS_PAGE = 100 }; /* of those that may forbid a deletion */
+
 typedef struct staged_row {
     weir_entity_type_t type;
     weir_uuid_t id;
@@ -420,13 +422,49 @@ static int lay_over(staging_t *s, const weir_store_op_t *op)
     return rc == WEIR_OK ? weir_model_references(schema, row->entity, index_parent, &indexing) : rc;
 }
 
+/* Whether rows of `field` refer to what is to be deleted, and forbid it. */
+static int find_holder(call_t *call, const weir_store_op_t *op, const weir_schema_t *schema,
+                       const weir_field_t *field, weir_store_result_t *result)
+{
+    weir_rows_t rows;
+    weir_store_query_t query = {
+        .type = schema->type, .parent_field = field->name, .parent = op->id, .limit = HOLDERS_PAGE
+    };
+    int rc = row_list(call, &query, call->arena, &rows);
+    if (rc != WEIR_OK || rows.count == 0)
+        return rc;
+    result->refusal = WEIR_REFUSED_REFERENCED;
+    result->other = schema->type;
+    result->other_id = rows.rows[0].id;
+    return WEIR_CONFLICT;
+}
+
+/* The store would refuse a deletion of what is referred to, but only at the end: the
+ * operations until then would miss a row that stays. WEIR_CONFLICT: *result says who. */
+static int judge_delete(call_t *call, const weir_store_op_t *op, weir_store_result_t *result)
+{
+    int rc = WEIR_OK;
+    for (int type = 1; rc == WEIR_OK && type < WEIR_ENTITY_TYPES; type++) {
+        const weir_schema_t *schema = weir_schema((weir_entity_type_t)type);
+        if (schema == NULL || type == WEIR_SNIS)
+            continue;
+        for (const weir_field_t *field = schema->fields; rc == WEIR_OK && field->name != NULL;
+             field++)
+            if (field->type == WEIR_TYPE_FOREIGN && field->on_delete != WEIR_ON_DELETE_CASCADE &&
+                strcmp(field->to, weir_schema(op->type)->name) == 0)
+                rc = find_holder(call, op, schema, field, result);
+    }
+    return rc;
+}
+
 static int stage(call_t *call, const weir_store_op_t *op, weir_store_result_t *result)
 {
     staging_t *s = call->staging;
     bool changes = true;
-    int rc = op->kind == WEIR_STORE_PUT ? judge_put(call, op, &changes) : WEIR_OK;
+    int rc =
+        op->kind == WEIR_STORE_PUT ? judge_put(call, op, &changes) : judge_delete(call, op, result);
     if (rc != WEIR_OK)
-        return rc;
+        return rc == WEIR_CONFLICT ? answer_refused_op(call, op, result) : rc;
     weir_json_t *entity = op->entity != NULL ? weir_json_copy(op->entity) : NULL;
     if ((op->entity != NULL && entity == NULL) || reserve(s) != WEIR_OK) {
         weir_json_free(entity);

@@ -120,6 +120,9 @@ static void an_error_names_the_operation_and_nothing_is_stored(void **state)
         { "{\"op\":\"create\",\"path\":\"/services/none/routes\",\"body\":{\"paths\":[\"/\"]}}",
           404, 6, "path" },
         { "{\"op\":\"delete\",\"path\":\"/services/old\"}", 400, 4, "@referenced_by" },
+        { "{\"op\":\"delete\",\"path\":\"/services/old\"},{\"op\":\"update\",\"path\":\"/routes/r/"
+          "service\"}",
+          400, 4, "@referenced_by" },
         { "{\"op\":\"create\",\"path\":\"/plugins\",\"body\":{\"name\":\"none\"}}", 400, 2,
           "name" },
         { "{\"op\":\"merge\",\"path\":\"/services\"}", 400, 2, "op" },
@@ -145,7 +148,7 @@ static void an_error_names_the_operation_and_nothing_is_stored(void **state)
     fixture_t *f = *state;
     fixture_call(f, "POST", "/services",
                  "{\"id\":\"" ID("01") "\",\"name\":\"old\",\"host\":\"h\"}");
-    fixture_call(f, "POST", "/services/old/routes", "{\"paths\":[\"/\"]}");
+    fixture_call(f, "POST", "/services/old/routes", "{\"name\":\"r\",\"paths\":[\"/\"]}");
     uint64_t version = weir_store_version(f->options.store);
     for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
         char operations[1024];
@@ -254,7 +257,7 @@ static void choose(unsigned *seed, char path[128], char body[256], choice_t *ret
     } ops[] = {
         { "create", "POST" }, { "update", "PATCH" }, { "upsert", "PUT" }, { "delete", "DELETE" }
     };
-    unsigned kind = next_random(seed) % 7;
+    unsigned kind = next_random(seed) % 8;
     unsigned op = next_random(seed) % 4;
     unsigned n = next_random(seed) % 3;
     unsigned m = next_random(seed) % 3;
@@ -287,6 +290,11 @@ static void choose(unsigned *seed, char path[128], char body[256], choice_t *ret
     case 5:
         snprintf(path, 128, op == 0 ? "/upstreams" : "/upstreams/u%u", n);
         snprintf(body, 256, "{\"name\":\"u%u\"%s", m, op == 0 ? "" : "}");
+        break;
+    case 6:
+        op = op == 0 ? 1 : op;
+        snprintf(path, 128, "/routes/r%u/service", n);
+        snprintf(body, 256, "{\"host\":\"h\",\"retries\":%u}", m);
         break;
     default:
         snprintf(path, 128, op == 0 ? "/upstreams/u%u/targets" : "/upstreams/u%u/targets/t%u:1", n,
@@ -346,6 +354,14 @@ static int one_by_one(fixture_t *f, unsigned seed, weir_buffer_t *operations, si
             break;
         ++*ret;
     }
+    /* What comes after one that fails must not hide why. */
+    for (unsigned n = 0; status >= 300 && n < 3; n++) {
+        char path[128];
+        char body[256];
+        choice_t c;
+        choose(&seed, path, body, &c);
+        weir_buffer_printf(operations, ",{\"op\":\"%s\",\"path\":\"%s\"}", c.op, c.path);
+    }
     weir_buffer_byte(operations, '\0');
     return status;
 }
@@ -379,7 +395,9 @@ static void operations_do_what_they_do_as_requests_of_their_own(void **state)
         int together = transact(whole, operations.data);
         if (status >= 300) {
             refused++;
-            if (together != status || error_index(whole) != (int)failed)
+            /* The store judges last, so a later operation may be the one that is named. */
+            bool later = error_index(whole) > (int)failed && together < 500;
+            if (!later && (together != status || error_index(whole) != (int)failed))
                 fail_msg("seed %u: %zu got %d, together %d: %s\n%s", seed, failed, status, together,
                          whole->text, operations.data);
         } else {
