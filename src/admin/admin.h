@@ -25,6 +25,17 @@ typedef struct weir_admin_host {
      * addresses. WEIR_NOT_FOUND, as without the callback: nobody checks it. */
     int (*set_health)(void *context, const weir_json_t *upstream, const weir_json_t *target,
                       weir_str_t address, bool healthy, weir_error_t *err);
+    /* A request is about to write and to wait for data planes: takes a place among those
+     * that may; the host gives it back when it has answered. False: there is none. NULL:
+     * requests need no place. */
+    bool (*may_wait)(void *context);
+    /* {"data": [...], "next": version or null}: the newest versions below `before`,
+     * newest first, `limit` at the most, and how many data planes have each. NULL, or
+     * WEIR_NOT_FOUND: there are no data planes here. */
+    int (*changes)(void *context, uint64_t before, size_t limit, weir_json_t **ret,
+                   weir_error_t *err);
+    /* The way of one version to each data plane. WEIR_NOT_FOUND: err->reason says why. */
+    int (*change)(void *context, uint64_t version, weir_json_t **ret, weir_error_t *err);
     /* Makes the node log from `level` (base/log.h) on. NULL: it can't be changed. */
     int (*set_log_level)(void *context, int level, weir_error_t *err);
 } weir_admin_host_t;
@@ -54,8 +65,29 @@ typedef struct weir_admin_request {
     bool chunked;
 } weir_admin_request_t;
 
+/* What a write wants to be answered after (docs/admin-extensions.md): the library only
+ * says it, whoever sends the answer waits. */
+typedef enum weir_wish_kind {
+    WEIR_WISH_NOT = 0, /* is not to wait */
+    WEIR_WISH_ALL,     /* every connected data plane serves the version */
+    WEIR_WISH_COUNT,   /* so many do */
+    WEIR_WISH_LABEL,   /* every connected one that has this label does */
+} weir_wish_kind_t;
+
+typedef struct weir_wish {
+    weir_wish_kind_t kind;
+    size_t count;
+    weir_str_t key, value; /* of the label; terminated, in the response's arena */
+    int64_t timeout_ms;
+    bool place_taken; /* host.may_wait() said yes */
+} weir_wish_t;
+
 typedef struct weir_admin_response {
     int status;
+    uint64_t version; /* of a write that succeeded; of the newest if it changed nothing */
+    weir_wish_t wish;
+    weir_uuid_t *written; /* entities that were written, if there is a wish; in `arena` */
+    size_t written_count;
     weir_admin_header_t headers[12]; /* in `arena`; Content-Length is the host's */
     size_t header_count;
     weir_buffer_t body; /* of HEAD: what GET has; the host sends its length alone */

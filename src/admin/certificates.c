@@ -77,7 +77,7 @@ static int names_of(call_t *call, const weir_uuid_t *certificate, weir_arena_t *
     weir_buffer_init(&rows, SIZE_MAX);
     int rc = WEIR_OK;
     for (weir_rows_t page = { .more = true }; rc == WEIR_OK && page.more;) {
-        rc = weir_store_list(call->admin->options.store, &query, arena, &page, call->err);
+        rc = row_list(call, &query, arena, &page);
         for (size_t i = 0; rc == WEIR_OK && i < page.count; i++) {
             WEIR_AUTO(json) weir_json_t *sni = NULL;
             rc = weir_json_parse(page.rows[i].document, &sni, call->err);
@@ -206,8 +206,7 @@ static int check_names(call_t *call, const wanted_t *wanted, const weir_uuid_t *
             return answer_refusal(call, rc, &problem);
         weir_problem_release(&problem);
         weir_row_t row;
-        rc = weir_store_find(call->admin->options.store, WEIR_SNIS, "name", wanted->names[i],
-                             call->arena, &row, call->err);
+        rc = row_find(call, WEIR_SNIS, "name", wanted->names[i], call->arena, &row);
         if (rc == WEIR_NOT_FOUND) {
             rc = WEIR_OK;
             continue;

@@ -14,6 +14,9 @@ typedef struct pair {
     char cert[4096], key[4096]; /* PEM with \n written out, for JSON */
 } pair_t;
 
+#define FIRST  "00000000-0000-4000-8000-000000000001"
+#define SECOND "00000000-0000-4000-8000-000000000002"
+
 static void take_pem(BIO *bio, char *to, size_t bytes)
 {
     char *pem = NULL;
@@ -190,6 +193,34 @@ static void a_ca_certificate_in_use_is_not_deleted(void **state)
     assert_int_equal(fixture_call(f, "DELETE", target, NULL), 204);
 }
 
+static void in_a_transaction_names_go_from_one_certificate_to_another(void **state)
+{
+    pair_t *pair = *state;
+    char body[32768];
+    put_pair(pair, "PUT", "/certificates/" FIRST, ",\"snis\":[\"a.test\",\"b.test\"]");
+    uint64_t version = weir_store_version(pair->f->options.store);
+    snprintf(body, sizeof(body),
+             "{\"operations\":["
+             "{\"op\":\"update\",\"path\":\"/certificates/" FIRST
+             "\",\"body\":{\"snis\":[\"b.test\"]}},"
+             "{\"op\":\"upsert\",\"path\":\"/certificates/" SECOND
+             "\",\"body\":{\"cert\":\"%s\",\"key\":\"%s\",\"snis\":[\"a.test\",\"c.test\"]}},"
+             "{\"op\":\"update\",\"path\":\"/certificates/c.test\",\"body\":{\"tags\":[\"x\"]}},"
+             "{\"op\":\"delete\",\"path\":\"/snis/b.test\"}]}",
+             pair->cert, pair->key);
+    assert_int_equal(fixture_call(pair->f, "POST", "/transactions", body), 200);
+    assert_int_equal(weir_store_version(pair->f->options.store), version + 1);
+    const weir_json_t *first = weir_json_first(weir_json_get(pair->f->json, "entities"));
+    const weir_json_t *snis = weir_json_get(weir_json_next(weir_json_next(first)), "snis");
+    assert_int_equal(weir_json_count(weir_json_get(first, "snis")), 1);
+    assert_int_equal(weir_json_count(snis), 2); /* the third answer shows them all */
+    assert_int_equal(fixture_call(pair->f, "GET", "/certificates/a.test", NULL), 200);
+    assert_string_equal(fixture_text(pair->f, "id"), SECOND);
+    assert_int_equal(weir_json_count(weir_json_get(pair->f->json, "tags")), 1);
+    assert_int_equal(fixture_call(pair->f, "GET", "/certificates/" FIRST, NULL), 200);
+    assert_int_equal(weir_json_count(weir_json_get(pair->f->json, "snis")), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -200,6 +231,7 @@ int main(void)
         TEST(put_by_a_new_name_makes_the_certificate_with_it),
         TEST(a_certificate_in_use_is_not_deleted_and_keeps_its_names),
         TEST(a_ca_certificate_in_use_is_not_deleted),
+        TEST(in_a_transaction_names_go_from_one_certificate_to_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,9 +10,7 @@ static int check_enabled_and_protocols(call_t *call, weir_write_t kind, located_
     return schema->type == WEIR_PLUGINS ? check_plugin(call, kind, at) : WEIR_OK;
 }
 
-/* The expired rows that still hold a key go away; WEIR_AGAIN if there were any. */
-static int make_room(call_t *call, const weir_schema_t *schema, int rc,
-                     const weir_store_result_t *result)
+int make_room(call_t *call, const weir_schema_t *schema, int rc, const weir_store_result_t *result)
 {
     enum { EXPIRED_AT_ONCE = 1000 };
     if (!schema->ttl || rc != ANSWERED ||

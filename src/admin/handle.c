@@ -71,6 +71,16 @@ static int load_headers(weir_admin_t *admin)
     return WEIR_OK;
 }
 
+/* Whoever wants to write alone is not kept waiting by those who come after it. */
+static void init_writers(weir_admin_t *admin)
+{
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&admin->writers, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
+
 int weir_admin_new(const weir_admin_options_t *options, weir_admin_t **ret, weir_error_t *err)
 {
     weir_admin_t *admin = weir_calloc(1, sizeof(*admin));
@@ -79,6 +89,7 @@ int weir_admin_new(const weir_admin_options_t *options, weir_admin_t **ret, weir
     admin->options = *options;
     weir_arena_init(&admin->arena, 1024 * 1024);
     pthread_mutex_init(&admin->log_level_lock, NULL);
+    init_writers(admin);
     for (size_t i = 0; i < RETRY_LOCKS; i++)
         pthread_mutex_init(&admin->retry_locks[i], NULL);
     weir_log_level_t level = WEIR_LOG_NOTICE;
@@ -105,6 +116,7 @@ void weir_admin_free(weir_admin_t *admin)
         return;
     for (size_t i = 0; i < RETRY_LOCKS; i++)
         pthread_mutex_destroy(&admin->retry_locks[i]);
+    pthread_rwlock_destroy(&admin->writers);
     pthread_mutex_destroy(&admin->log_level_lock);
     weir_free(admin->paths);
     weir_arena_release(&admin->arena);
@@ -126,7 +138,7 @@ void weir_admin_response_release(weir_admin_response_t *response)
 
 /* -- headers of every answer -------------------------------------------------------------- */
 
-static weir_str_t request_header(const weir_admin_request_t *request, const char *name)
+weir_str_t request_header(const weir_admin_request_t *request, const char *name)
 {
     for (size_t i = 0; i < request->header_count; i++) {
         const weir_admin_header_t *one = &request->headers[i];
@@ -170,6 +182,20 @@ static void latency_header(call_t *call, int64_t started_ms)
         answer_header(call, "X-Kong-Admin-Latency", text);
 }
 
+/* Of every write that was done, also if there was nothing to change. */
+static void version_header(call_t *call)
+{
+    weir_admin_response_t *response = call->response;
+    bool writes = call->method & (METHOD_DELETE | METHOD_PATCH | METHOD_POST | METHOD_PUT);
+    if (call->path == NULL || !call->path->stores || !writes || response->status >= 300)
+        return;
+    if (response->version == 0)
+        response->version = weir_store_version(call->admin->options.store);
+    weir_str_t text = weir_arena_printf(call->arena, "%" PRIu64, response->version);
+    if (text.data != NULL)
+        answer_header(call, "Weir-Version", text);
+}
+
 /* -- the checks before a handler ------------------------------------------------------------ */
 
 static const struct {
@@ -211,7 +237,7 @@ static int answer_options(call_t *call)
     return answer_empty(call, 204);
 }
 
-static int decode_parameters(call_t *call)
+int decode_parameters(call_t *call)
 {
     for (size_t i = 0; i < call->path->parameter_count; i++) {
         call->parameters[i] = decode(call->arena, call->raw[i]);
@@ -276,7 +302,9 @@ static int run(call_t *call, weir_str_t path, weir_str_t query)
         return answer_message(call, 400, "Too many arguments");
     if (rc != WEIR_OK)
         return weir_error_memory(call->err);
-    rc = body_parse(call);
+    rc = wish_parse(call);
+    if (rc == WEIR_OK)
+        rc = body_parse(call);
     if (rc == WEIR_OK)
         rc = infer(call);
     return rc == WEIR_OK ? call->path->handle(call) : rc;
@@ -342,5 +370,6 @@ void weir_admin_handle(weir_admin_t *admin, const weir_admin_request_t *request,
         answer_fault(&call, rc);
     else
         *call.err = (weir_error_t){ 0 };
+    version_header(&call);
     latency_header(&call, started_ms);
 }

@@ -43,6 +43,7 @@ typedef enum method {
 } method_t;
 
 typedef struct call call_t;
+typedef struct staging staging_t;
 typedef int (*handler_t)(call_t *call);
 
 typedef struct path {
@@ -54,6 +55,7 @@ typedef struct path {
     const weir_schema_t *schema; /* the entity that is answered with */
     const weir_schema_t *parent; /* nested: whose children; foreign: who refers */
     const weir_field_t *field;   /* the reference between the two */
+    bool stores;                 /* its writes go to the store: they have a version */
     /* Set by paths.c. */
     weir_str_t segments[PATH_SEGMENTS_MAX]; /* of a parameter: with its braces */
     size_t segment_count;
@@ -72,6 +74,7 @@ struct weir_admin {
     bool show_latency;
     pthread_mutex_t retry_locks[RETRY_LOCKS];
     atomic_uint repeating[RETRY_LOCKS]; /* requests that hold the lock or want it */
+    pthread_rwlock_t writers;           /* every write beside others; a transaction also alone */
     pthread_mutex_t log_level_lock;
     int log_level, log_level_initial;
     int64_t log_level_until_ms; /* 0: for good */
@@ -101,7 +104,13 @@ struct call {
     weir_json_t *body; /* ours; an object, for POST, PUT and PATCH */
     bool is_form;
     double now;
+    staging_t *staging; /* of a transaction's operation; NULL: writes are stored at once */
 };
+
+/* -- handle.c: what a transaction does as a request does ------------------------------ */
+weir_str_t request_header(const weir_admin_request_t *request, const char *name);
+/* Decodes call->raw into call->parameters. */
+int decode_parameters(call_t *call);
 
 /* -- target.c: paths and queries ------------------------------------------------ */
 /* Percent-decoded copy, '+' as a blank. data NULL when memory is short. */
@@ -175,13 +184,23 @@ weir_model_env_t model_env(call_t *call);
 /* Runs the model; a refusal is answered. *ret is the caller's. */
 int model_write(call_t *call, const weir_schema_t *schema, weir_write_t kind,
                 const weir_json_t *body, const weir_json_t *current, weir_json_t **ret);
-/* Runs the store. WEIR_AGAIN: somebody changed the row in between, start over.
- * Other refusals are answered. */
+/* The code 3 that says that the id is taken. */
+int answer_primary(call_t *call, const weir_store_op_t *op);
+
+/* -- write.c ------------------------------------------------------------------------------ */
+/* Runs the store, or stages for it. WEIR_AGAIN: somebody changed the row in between,
+ * start over. Other refusals are answered. */
 int store_write(call_t *call, const weir_store_op_t *ops, size_t count,
                 weir_store_result_t *result);
+/* Runs the store and notes what the host needs to know. WEIR_CONFLICT: refused. */
+int store_commit(call_t *call, const weir_store_op_t *ops, size_t count,
+                 weir_store_result_t *result);
+/* Answers a refusal of `op`. WEIR_AGAIN: the row has changed. */
+int answer_refused_op(call_t *call, const weir_store_op_t *op, const weir_store_result_t *result);
 /* Calls `attempt` until it does not return WEIR_AGAIN. `about`: what the path names. */
 int repeat(call_t *call, weir_str_t about, int (*attempt)(call_t *call));
 
+/* -- entity.c: showing --------------------------------------------------------------------- */
 /* Appends the entity as answers show it: `text` is its stored document. `id` NULL:
  * without the snis of a certificate. */
 int show_document(call_t *call, const weir_schema_t *schema, const weir_uuid_t *id, weir_str_t text,
@@ -197,6 +216,34 @@ int reference_of(const weir_json_t *entity, const char *field, weir_uuid_t *ret)
 int set_reference(weir_json_t *body, const char *field, const weir_uuid_t *id);
 int set_text(weir_json_t *body, const char *field, weir_str_t text);
 
+/* -- staging.c: rows as this request sees them ----------------------------------------- */
+/* As weir_store_get(), _find() and _list(), with what the transaction has written so
+ * far. Of a list only children of a parent. */
+int row_get(call_t *call, weir_entity_type_t type, const weir_uuid_t *id, weir_arena_t *arena,
+            weir_row_t *ret);
+int row_find(call_t *call, weir_entity_type_t type, const char *key, weir_str_t value,
+             weir_arena_t *arena, weir_row_t *ret);
+int row_list(call_t *call, const weir_store_query_t *query, weir_arena_t *arena, weir_rows_t *ret);
+/* Sets call->staging, for about so many operations; its owner frees it. */
+int staging_new(call_t *call, size_t operations);
+void staging_free(staging_t *staging);
+/* What is staged from now on belongs to this operation. */
+void staging_begin(staging_t *staging, size_t operation);
+/* In place of the store: nothing is refused but the deletion of what is referred to.
+ * result->changed says what it would be. */
+int staging_write(call_t *call, const weir_store_op_t *ops, size_t count,
+                  weir_store_result_t *result);
+const weir_store_op_t *staging_ops(const staging_t *staging, size_t *ret_count);
+/* The operation that staged this op. */
+size_t staging_operation(const staging_t *staging, size_t op);
+
+/* -- transactions.c, wish.c, changes.c --------------------------------------------------- */
+int handle_transactions(call_t *call);
+/* What the request says about waiting; a bad word is answered. */
+int wish_parse(call_t *call);
+int handle_changes(call_t *call);
+int handle_change(call_t *call);
+
 /* -- crud.c: the generated paths ----------------------------------------------------- */
 int handle_collection(call_t *call);
 int handle_entity(call_t *call);
@@ -204,6 +251,9 @@ int handle_nested_collection(call_t *call);
 int handle_nested_entity(call_t *call);
 int handle_foreign_entity(call_t *call);
 /* Pieces that specials share. */
+/* After a write was refused: the expired rows that still hold a key go away. WEIR_AGAIN
+ * if there were any, else `rc`. */
+int make_room(call_t *call, const weir_schema_t *schema, int rc, const weir_store_result_t *result);
 int create(call_t *call, const weir_schema_t *schema);
 /* The parent of a nested path. Missing: answered with 404. */
 int parent_of(call_t *call, located_t *ret);

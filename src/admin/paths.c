@@ -33,6 +33,9 @@ static const path_t node_paths[] = {
     { "/debug/node/log-level", METHOD_GET, .handle = handle_log_level },
     { "/debug/node/log-level/{log_level}", METHOD_PUT, .handle = handle_set_log_level },
     { "/clustering/data-planes", METHOD_GET, .handle = handle_data_planes },
+    { "/clustering/changes", METHOD_GET, .handle = handle_changes },
+    { "/clustering/changes/{version}", METHOD_GET, .handle = handle_change },
+    { "/transactions", METHOD_POST, .handle = handle_transactions, .stores = true },
     { "/clustering/status", METHOD_GET, .handle = handle_cluster_status },
     { "/tags", COLLECTION_METHODS, .handle = handle_tags },
     { "/tags/{tags}", METHOD_GET, ENTITY_METHODS, .handle = handle_tag },
@@ -55,9 +58,11 @@ static const path_t filter_paths[] = {
 };
 
 static const path_t target_paths[] = {
-    { "/upstreams/{upstreams}/targets", COLLECTION_METHODS, .handle = handle_targets },
+    { "/upstreams/{upstreams}/targets", COLLECTION_METHODS, .handle = handle_targets,
+      .stores = true },
     { "/upstreams/{upstreams}/targets/all", METHOD_GET, .handle = handle_targets_all },
-    { "/upstreams/{upstreams}/targets/{targets}", ENTITY_METHODS, .handle = handle_target },
+    { "/upstreams/{upstreams}/targets/{targets}", ENTITY_METHODS, .handle = handle_target,
+      .stores = true },
     { "/upstreams/{upstreams}/health", METHOD_GET, .handle = handle_health },
 };
 
@@ -146,6 +151,7 @@ static int add_entity(weir_admin_t *admin, const weir_schema_t *schema, weir_err
                   : consumers  ? handle_consumers
                                : handle_collection,
         .schema = schema,
+        .stores = true,
     };
     path_t entity = {
         .pattern =
@@ -154,6 +160,7 @@ static int add_entity(weir_admin_t *admin, const weir_schema_t *schema, weir_err
         .handle = certificates ? handle_certificate : handle_entity,
         .before = certificates ? before_certificate : NULL,
         .schema = schema,
+        .stores = true,
     };
     int rc = add(admin, &collection, err);
     return rc == WEIR_OK ? add(admin, &entity, err) : rc;
@@ -173,7 +180,8 @@ static int add_reference(weir_admin_t *admin, const weir_schema_t *child, const 
                           .before = before,
                           .schema = child,
                           .parent = parent,
-                          .field = field };
+                          .field = field,
+                          .stores = true };
     path_t entity = collection;
     entity.pattern = weir_arena_printf(&admin->arena, "/%s/{%s}/%s/{%s}", parent->admin_name,
                                        parent->name, nested, child->name)
@@ -187,7 +195,8 @@ static int add_reference(weir_admin_t *admin, const weir_schema_t *child, const 
                        .handle = handle_foreign_entity,
                        .schema = parent,
                        .parent = child,
-                       .field = field };
+                       .field = field,
+                       .stores = true };
     int rc = add(admin, &collection, err);
     if (rc == WEIR_OK)
         rc = add(admin, &entity, err);

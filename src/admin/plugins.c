@@ -32,8 +32,7 @@ static int row_matches(call_t *call, const weir_row_t *row, const weir_json_t *p
 static int check_route(call_t *call, const weir_uuid_t *id, const weir_json_t *protocols)
 {
     weir_row_t row;
-    int rc =
-        weir_store_get(call->admin->options.store, WEIR_ROUTES, id, call->arena, &row, call->err);
+    int rc = row_get(call, WEIR_ROUTES, id, call->arena, &row);
     if (rc == WEIR_NOT_FOUND)
         return WEIR_OK; /* refused when it is stored */
     bool matches = false;
@@ -55,7 +54,7 @@ static int check_service(call_t *call, const weir_uuid_t *id, const weir_json_t 
         WEIR_AUTO(arena) weir_arena_t arena;
         weir_arena_init(&arena, call->arena->bytes_max);
         weir_rows_t page;
-        int rc = weir_store_list(call->admin->options.store, &query, &arena, &page, call->err);
+        int rc = row_list(call, &query, &arena, &page);
         for (size_t i = 0; rc == WEIR_OK && i < page.count; i++) {
             bool matches = false;
             any = true;

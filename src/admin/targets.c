@@ -195,8 +195,7 @@ static int locate_target(call_t *call, const weir_uuid_t *upstream, weir_str_t t
         weir_arena_printf(call->arena, "%s:%.*s", owner_text, WEIR_STR_ARG(text)); /* cache_key */
     if (key.data == NULL)
         return weir_error_memory(call->err);
-    int rc = weir_store_find(call->admin->options.store, WEIR_TARGETS, "cache_key", key,
-                             call->arena, &ret->row, call->err);
+    int rc = row_find(call, WEIR_TARGETS, "cache_key", key, call->arena, &ret->row);
     ret->there = rc == WEIR_OK;
     ret->id = ret->row.id;
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;

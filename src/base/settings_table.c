@@ -92,6 +92,8 @@ const setting_definition_t weir_setting_table[] = {
     { "cluster_sync_cache_size", SETTING_INTEGER, "33554432", .min = 1048576, .max = 17179869184,
       .meaning = "Bytes of encoded messages that a control plane keeps for other data planes "
       "(ours alone)." },
+    { "cluster_trace_versions", SETTING_INTEGER, "4096", .min = 1, .max = 1000000, .meaning =
+      "Newest versions whose way to the data planes is remembered (ours alone)." },
     { "cluster_heartbeat_interval", SETTING_INTEGER, "30", .min = 1, .max = 3600, .meaning =
       "Seconds of silence after which a data plane pings; after half as many more it "
       "connects anew (ours alone)." },
@@ -117,6 +119,14 @@ const setting_definition_t weir_setting_table[] = {
       "Error log of the Admin API." },
     { "admin_threads", SETTING_INTEGER, "32", .min = 1, .max = 1024, .meaning =
       "Admin API requests worked on at once (ours alone)." },
+    { "admin_transaction_operations", SETTING_INTEGER, "10000", .min = 1, .max = 1000000,
+      .meaning = "Operations that one transaction may have (ours alone)." },
+    { "admin_wait_requests", SETTING_INTEGER, "256", .min = 0, .max = 100000, .meaning =
+      "Writes that may wait for data planes at once (ours alone)." },
+    { "admin_wait_timeout", SETTING_INTEGER, "10", .min = 1, .max = 3600, .meaning =
+      "Seconds a write waits for data planes that does not say how long (ours alone)." },
+    { "admin_wait_timeout_max", SETTING_INTEGER, "60", .min = 1, .max = 3600, .meaning =
+      "Longest wait_timeout of a write (ours alone)." },
     { "plugins", SETTING_LIST, "bundled", .meaning =
       "Plugins that may be configured: names, or bundled for all that come with Weir." },
 

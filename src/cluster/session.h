@@ -46,6 +46,8 @@ typedef struct weir_session_options {
     int (*send_answer)(void *context, weir_answer_t *answer);
     /* Takes want->sums; answers with weir_session_answer(), whenever. */
     void (*want)(void *context, const weir_want_t *want);
+    /* Unix time in microseconds, for traces of changes; NULL: milliseconds will do. */
+    int64_t (*clock_us)(void *context);
     /* The log still has everything after `version` (weir_encoder_holds()). */
     bool (*holds)(void *context, uint64_t version);
     /* One event, for the host's log. */

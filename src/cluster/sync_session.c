@@ -60,6 +60,11 @@ static int send_snapshot(weir_session_t *s, uint64_t version, uint64_t entities,
     return notify(s, WEIR_CAPABILITY_SYNC_V1 ".snapshot", params, err);
 }
 
+static int64_t clock_us(const weir_session_t *s, int64_t now_ms)
+{
+    return s->options.clock_us != NULL ? s->options.clock_us(s->options.context) : now_ms * 1000;
+}
+
 /* -- pushing ----------------------------------------------------------------------------- */
 
 static void want_deltas(weir_session_t *s, bool known)
@@ -87,6 +92,9 @@ int session_sync_push(weir_session_t *s, weir_error_t *err)
 /* What was sent: a version, with the digest that the node is to have then. */
 static void set_sent(weir_session_t *s, const weir_answer_t *answer, int64_t now_ms)
 {
+    if (!s->sync.staged)
+        weir_registry_sent(s->options.registry, weir_str(s->node), s->sync.sent,
+                           weir_answer_version(answer), clock_us(s, now_ms));
     s->sync.sent = weir_answer_version(answer);
     s->sync.has_digest = weir_answer_digest(answer, &s->sync.digest);
     s->sync.sent_ms = now_ms;
@@ -225,7 +233,6 @@ static int compare_digest(weir_session_t *s, const weir_json_t *params)
 static int take_ack(weir_session_t *s, const weir_json_t *params, int64_t now_ms, weir_error_t *err)
 {
     uint64_t version = 0;
-    char hash[WEIR_TOKEN_LEN + 1];
     if (weir_json_kind(params) != WEIR_JSON_OBJECT || !read_version(params, "version", &version))
         return session_close(s, err, "an ack without a version");
     if (!s->sync.in_flight)
@@ -239,9 +246,10 @@ static int take_ack(weir_session_t *s, const weir_json_t *params, int64_t now_ms
     if (s->options.counters != NULL)
         s->options.counters->acks++;
     note_healed(s, params);
-    (void)compare_digest(s, params);
-    weir_token_format(version, hash);
-    weir_registry_seen(s->options.registry, weir_str(s->node), weir_str(hash), version, now_ms);
+    double us = weir_json_get_number(params, "us", -1);
+    weir_registry_digest(s->options.registry, weir_str(s->node), compare_digest(s, params));
+    weir_registry_applied(s->options.registry, weir_str(s->node), version,
+                          us >= 0 && us < 1e15 ? (int64_t)us : -1, clock_us(s, now_ms));
     return WEIR_OK;
 }
 

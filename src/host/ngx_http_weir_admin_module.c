@@ -6,8 +6,9 @@
 #include "node/ngx_http_weir.h"
 
 #include "admin/admin.h"
-#include "base/clock.h"
 #include "cluster/registry.h"
+#include "host/ngx_http_weir_admin_host.h"
+#include "host/ngx_http_weir_admin_wait.h"
 
 enum { RESPONSE_BYTES_MAX = 256 * 1024 * 1024, HEADERS_MAX = 256 };
 
@@ -22,6 +23,7 @@ typedef struct ngx_http_weir_admin_ctx_s {
     char *body; /* made of either by the thread, on the heap */
     weir_admin_response_t response;
     weir_error_t err;
+    ngx_http_weir_admin_wait_t wait;
 } ngx_http_weir_admin_ctx_t;
 
 static char *ngx_http_weir_admin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -57,99 +59,7 @@ ngx_module_t ngx_http_weir_admin_module = {
     NGX_MODULE_V1_PADDING,
 };
 
-/* -- what the Admin API asks of its host; on threads of the pool ------------------- */
-
-static int ngx_http_weir_admin_add_number(weir_json_t *to, const char *name, double value)
-{
-    return weir_json_set(to, name, weir_json_new_number(value));
-}
-
-static int ngx_http_weir_admin_status(void *context, weir_json_t *status)
-{
-    (void)context;
-    weir_json_t *server = weir_json_new_object();
-    const struct {
-        const char *name;
-        ngx_atomic_t value;
-    } counters[] = {
-        { "connections_accepted", *ngx_stat_accepted },
-        { "connections_active", *ngx_stat_active },
-        { "connections_handled", *ngx_stat_handled },
-        { "connections_reading", *ngx_stat_reading },
-        { "connections_waiting", *ngx_stat_waiting },
-        { "connections_writing", *ngx_stat_writing },
-        { "total_requests", *ngx_stat_requests },
-    };
-    for (size_t i = 0; server != NULL && i < WEIR_COUNT(counters); i++) {
-        if (ngx_http_weir_admin_add_number(server, counters[i].name, (double)counters[i].value) !=
-            WEIR_OK) {
-            weir_json_free(server);
-            server = NULL;
-        }
-    }
-    return weir_json_set(status, "server", server);
-}
-
-static int ngx_http_weir_admin_data_planes(void *context, weir_json_t **ret, weir_error_t *err)
-{
-    ngx_http_weir_main_conf_t *conf = context;
-    if (conf->registry == NULL) {
-        *ret = weir_json_new_array();
-        return *ret != NULL ? WEIR_OK : weir_error_memory(err);
-    }
-    return weir_registry_list(conf->registry, weir_store_version(conf->store), weir_clock_ms(), ret,
-                              err);
-}
-
-static int ngx_http_weir_admin_node(void *context, weir_json_t *node)
-{
-    (void)context;
-    weir_json_t *workers = weir_json_new_array();
-    weir_json_t *pids = weir_json_new_object();
-    int rc = workers == NULL || pids == NULL ? WEIR_NO_MEMORY : WEIR_OK;
-    if (rc == WEIR_OK) {
-        rc = weir_json_append(workers, weir_json_new_number(ngx_pid));
-    }
-    if (rc == WEIR_OK) {
-        rc = ngx_http_weir_admin_add_number(pids, "master", ngx_parent);
-    }
-    if (rc != WEIR_OK) {
-        weir_json_free(workers);
-        weir_json_free(pids);
-        return rc;
-    }
-    rc = weir_json_set(pids, "workers", workers);
-    if (rc != WEIR_OK) {
-        weir_json_free(pids);
-        return rc;
-    }
-    return weir_json_set(node, "pids", pids);
-}
-
-static void ngx_http_weir_admin_level(ngx_log_t *log, ngx_uint_t level)
-{
-    for (; log != NULL; log = log->next) {
-        log->log_level = level;
-    }
-}
-
-/* The worker's own log and those of its servers; requests take theirs from there.
- * A word each, so threads need no lock. The levels of base/log.h are nginx's. */
-static int ngx_http_weir_admin_set_log_level(void *context, int level, weir_error_t *err)
-{
-    (void)context;
-    (void)err;
-    ngx_uint_t wanted = level == NGX_LOG_DEBUG ? NGX_LOG_DEBUG_ALL : (ngx_uint_t)level;
-    ngx_http_core_main_conf_t *main =
-        ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_http_core_module);
-    ngx_http_core_srv_conf_t **servers = main->servers.elts;
-    ngx_http_weir_admin_level(ngx_cycle->log, wanted);
-    for (ngx_uint_t i = 0; i < main->servers.nelts; i++) {
-        ngx_http_core_loc_conf_t *core = servers[i]->ctx->loc_conf[ngx_http_core_module.ctx_index];
-        ngx_http_weir_admin_level(core->error_log, wanted);
-    }
-    return WEIR_OK;
-}
+/* -- life of a worker ------------------------------------------------------------------ */
 
 static ngx_int_t ngx_http_weir_admin_init_process(ngx_cycle_t *cycle)
 {
@@ -162,13 +72,11 @@ static ngx_int_t ngx_http_weir_admin_init_process(ngx_cycle_t *cycle)
         .settings = conf->settings,
         .node_id = conf->node_id,
         .hostname = conf->hostname,
-        .host = { .context = conf,
-                  .status = ngx_http_weir_admin_status,
-                  .data_planes = ngx_http_weir_admin_data_planes,
-                  .node = ngx_http_weir_admin_node,
-                  .set_log_level = ngx_http_weir_admin_set_log_level },
+        .host = ngx_http_weir_admin_host(conf),
     };
     weir_error_t err = { 0 };
+    ngx_http_weir_admin_wait_places(
+        (ngx_uint_t)weir_setting_integer(conf->settings, "admin_wait_requests"));
     if (weir_admin_new(&options, &ngx_http_weir_admin_api, &err) != WEIR_OK) {
         ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "cannot start the Admin API: %s", err.reason);
         return NGX_ERROR;
@@ -236,12 +144,21 @@ static ngx_int_t ngx_http_weir_admin_set_headers(ngx_http_request_t *r,
     return NGX_OK;
 }
 
+static ngx_flag_t ngx_http_weir_admin_waits(const ngx_http_weir_admin_ctx_t *ctx)
+{
+    return ctx->response.wish.kind != WEIR_WISH_NOT && ctx->response.status < 300;
+}
+
 static ngx_int_t ngx_http_weir_admin_send(ngx_http_request_t *r, ngx_http_weir_admin_ctx_t *ctx)
 {
     weir_str_t body = weir_buffer_str(&ctx->response.body);
     r->headers_out.status = (ngx_uint_t)ctx->response.status;
     r->headers_out.content_length_n = (off_t)body.len;
     if (ngx_http_weir_admin_set_headers(r, &ctx->response) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    if (ngx_http_weir_admin_waits(ctx) &&
+        ngx_http_weir_admin_wait_headers(&ctx->wait, r) != NGX_OK) {
         return NGX_ERROR;
     }
     if (body.len == 0 || r->headers_out.status == NGX_HTTP_NO_CONTENT) {
@@ -264,6 +181,12 @@ static ngx_int_t ngx_http_weir_admin_send(ngx_http_request_t *r, ngx_http_weir_a
     return ngx_http_output_filter(r, &chain);
 }
 
+static void ngx_http_weir_admin_answer(ngx_http_request_t *r)
+{
+    ngx_http_finalize_request(
+        r, ngx_http_weir_admin_send(r, ngx_http_get_module_ctx(r, ngx_http_weir_admin_module)));
+}
+
 /* As r->write_event_handler: after the thread, unless the request was ended meanwhile. */
 static void ngx_http_weir_admin_finish(ngx_http_request_t *r)
 {
@@ -280,7 +203,13 @@ static void ngx_http_weir_admin_finish(ngx_http_request_t *r)
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
-    ngx_http_finalize_request(r, ngx_http_weir_admin_send(r, ctx));
+    if (ngx_http_weir_admin_waits(ctx) &&
+        ngx_http_weir_admin_wait_begin(&ctx->wait, r,
+                                       ngx_http_weir_main((ngx_cycle_t *)ngx_cycle)->registry,
+                                       &ctx->response, ngx_http_weir_admin_answer) == NGX_AGAIN) {
+        return;
+    }
+    ngx_http_weir_admin_answer(r);
 }
 
 /* -- the thread -------------------------------------------------------------------------- */
@@ -346,6 +275,10 @@ static void ngx_http_weir_admin_ran(ngx_event_t *event)
 static void ngx_http_weir_admin_cleanup(void *data)
 {
     ngx_http_weir_admin_ctx_t *ctx = data;
+    ngx_http_weir_admin_wait_end(&ctx->wait);
+    if (ctx->response.wish.place_taken) {
+        ngx_http_weir_admin_wait_give_back();
+    }
     weir_admin_response_release(&ctx->response);
     weir_free(ctx->body);
 }

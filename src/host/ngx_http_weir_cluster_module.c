@@ -8,6 +8,7 @@
  * once; no timer is in its way. */
 #include "node/ngx_http_weir.h"
 
+#include "base/clock.h"
 #include "cluster/hello.h"
 #include "cluster/outbox.h"
 #include "cluster/session.h"
@@ -334,6 +335,12 @@ static int peer_send_answer(void *context, weir_answer_t *answer)
     return weir_outbox_put_answer(&peer->out, answer);
 }
 
+static int64_t peer_clock_us(void *context)
+{
+    (void)context;
+    return weir_clock_us();
+}
+
 static bool peer_holds(void *context, uint64_t version)
 {
     (void)context;
@@ -391,6 +398,11 @@ static void encode(void *data, ngx_log_t *log)
     ngx_http_weir_work_t *work = data;
     (void)log;
     (void)weir_encoder_answer(cluster->encoder, &work->want, &work->answer, &work->error);
+    if (work->answer != NULL && work->want.kind <= WEIR_WANT_DELTAS &&
+        !weir_answer_is_full(work->answer) && weir_answer_snapshot(work->answer) == NULL) {
+        weir_registry_encoded(cluster->registry, work->want.version,
+                              weir_answer_version(work->answer), weir_clock_us());
+    }
 }
 
 static ngx_http_weir_lane_t *lane_of(const ngx_http_weir_work_t *work)
@@ -490,6 +502,7 @@ static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64
         .digest_key = weir_store_digest_key(cluster->conf->store),
         .counters = &cluster->counters,
         .holds = peer_holds,
+        .clock_us = peer_clock_us,
         .registry = cluster->registry,
         .ip = ngx_http_weir_str(r->connection->addr_text),
         .certificate_expiry_s = expiry_s,
@@ -601,7 +614,7 @@ static void committed(void *context, uint64_t version)
 {
     ngx_http_weir_cluster_t *of = context;
     uint64_t one = 1;
-    (void)version; /* the loop asks for the newest */
+    weir_registry_committed(of->registry, version, weir_clock_us());
     ssize_t done = write(of->wake_fd, &one, sizeof(one));
     (void)done; /* EAGAIN: it is awake already */
 }
@@ -747,6 +760,13 @@ static ngx_int_t open_rooms(ngx_cycle_t *cycle)
     }
     if (rc != WEIR_OK) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "weir: the cluster listener fails: %s",
+                      err.reason);
+        return NGX_ERROR;
+    }
+    size_t traced = (size_t)weir_setting_integer(settings, "cluster_trace_versions");
+    if (weir_registry_trace(cluster->registry, traced, weir_store_version(cluster->conf->store),
+                            &err) != WEIR_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "weir: changes cannot be followed: %s",
                       err.reason);
         return NGX_ERROR;
     }

@@ -210,6 +210,9 @@ static void ngx_http_weir_status_store_metrics(const ngx_http_weir_main_conf_t *
                                 "Data planes that are not forgotten yet", known);
     ngx_http_weir_status_number(out, "weir_data_planes_connected", "gauge",
                                 "Data planes with an open connection", connected);
+    if (conf->registry != NULL) {
+        weir_registry_metrics(conf->registry, out);
+    }
 }
 
 static void ngx_http_weir_status_metrics(const ngx_http_weir_status_t *status, weir_buffer_t *out)
