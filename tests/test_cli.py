@@ -239,7 +239,7 @@ def test_sync_status_tells_version_and_connection(cluster):
     assert "version" in text and "quarantine" in text
 
 
-def test_sync_verify_proves_a_control_plane_while_it_writes(control):
+def test_sync_verify_proves_a_control_plane_that_runs(control):
     for n in range(20):
         control.admin.post("/services", name=f"s{n}", host="h")
     done = control.by_prefix("sync", "verify")
