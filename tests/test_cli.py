@@ -260,6 +260,15 @@ def test_sync_verify_names_what_differs(control):
     assert "begin with abc" in done.stdout
 
 
+def test_sync_verify_proves_the_image_of_a_data_plane_that_runs(cluster):
+    _, path = cluster.route()
+    cluster.served(path)
+    done = cluster.data.by_prefix("sync", "verify", fail=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.fullmatch(r"image: version \d+, [1-9]\d* entities, (digest [0-9a-f]{32}, equal|no digest.*)\n",
+                        done.stdout)
+
+
 def test_a_database_is_not_migrated_under_a_running_node(control):
     def set_done(count):
         database = sqlite3.connect(control.prefix / "weir.db")
