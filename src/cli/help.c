@@ -62,7 +62,8 @@ static const cli_command_t commands[] = {
       "prove that what the node holds is what its digest says",
       "Reads every entity, beside the running node, computes the sums of all buckets\n"
       "anew and compares them with those that are kept; tells the entities, the digest,\n"
-      "and where the first difference is. Progress goes to standard error, on a terminal.\n"
+      "and where the first difference is. Of an image, records and index entries too.\n"
+      "Progress goes to standard error, on a terminal.\n"
       "Exit status: 0 equal; 1 different, or it cannot be read, with the reason." },
     { "supervise", NULL, 0, cli_supervise, "[-p PREFIX]",
       "watch the node's processes in the foreground",

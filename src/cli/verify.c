@@ -2,6 +2,8 @@
  * compares it with the one that it keeps. Reads beside the running node. */
 #include "cli/cli.h"
 
+#include "image/image.h"
+#include "plugins/record.h"
 #include "store/store.h"
 
 #include <unistd.h>
@@ -70,12 +72,56 @@ static int verify_database(const weir_settings_t *settings)
                : cli_fail(&err);
 }
 
+/* A control plane that keeps no digest sends no key: then the sums are of nothing. */
+static bool has_digest(const weir_image_verdict_t *found)
+{
+    return found->entities == 0 || found->bad_buckets > 0 ||
+           !weir_digest_equal(&found->computed, &(weir_digest_t){ 0 });
+}
+
+static int print_image_verdict(const weir_image_verdict_t *found)
+{
+    int status = EXIT_OK;
+    if (has_digest(found))
+        status = print_verdict("image", &(verdict_t){ found->version, found->entities, found->kept,
+                                                      found->computed, found->bad_buckets,
+                                                      found->first_bad_bucket });
+    else
+        printf("image: version %" PRIu64 ", %" PRIu64 " entities, no digest: the control plane "
+               "has sent no key\n",
+               found->version, found->entities);
+    if (found->bad_records == 0)
+        return status;
+    printf("image: %" PRIu64 " records and index entries do not follow from their documents\n",
+           found->bad_records);
+    return EXIT_FAILED;
+}
+
 static int verify_image(const weir_settings_t *settings)
 {
-    (void)settings;
+    char path[CLI_PATH_MAX];
+    weir_image_t *image = NULL;
+    weir_image_verdict_t found = { 0 };
     weir_error_t err = { 0 };
-    weir_error_set(&err, WEIR_UNSUPPORTED, NULL, "verifying an image is not available yet");
-    return cli_fail(&err);
+    bool shown = false;
+    cli_path(weir_setting_string(settings, "prefix"), "image", path, sizeof(path));
+    weir_image_options_t options = {
+        .path = path,
+        .map_bytes = (uint64_t)weir_setting_integer(settings, "lmdb_map_size"),
+        .readers_max = 1, /* the agent's number counts: it is there already */
+        .look_only = true,
+        .documented_order =
+            strcmp(weir_setting_string(settings, "router_priority"), "documented") == 0,
+        .compile_plugin = weir_plugin_compile,
+    };
+    int rc = weir_image_open(&options, &image, &err);
+    if (rc == WEIR_NOT_FOUND)
+        weir_error_set(&err, rc, NULL, "there is no configuration yet in %s", path);
+    if (rc == WEIR_OK)
+        rc = weir_image_verify(image, print_progress, &shown, &found, &err);
+    weir_image_close(image);
+    end_progress(shown);
+    return rc == WEIR_OK ? print_image_verdict(&found) : cli_fail(&err);
 }
 
 int cli_sync_verify(const cli_options_t *options)
