@@ -284,12 +284,8 @@ void follower_expire(follower_t *f, int64_t now_ms)
     size_t count = 0;
     int64_t next_ms = 0;
     do {
-        int rc = weir_image_expire(f->image.image, now_ms, &count, &next_ms, &f->image.err);
-        if (rc == WEIR_FULL && strcmp(f->image.err.field, "map") == 0) {
-            fixture_ok(&f->image, weir_image_grow(f->image.image, &f->image.err));
-            continue;
-        }
-        fixture_ok(&f->image, rc);
+        fixture_ok(&f->image,
+                   weir_image_expire(f->image.image, now_ms, &count, &next_ms, &f->image.err));
         f->expired += count;
     } while (next_ms != 0 && next_ms <= now_ms);
 }

@@ -61,21 +61,30 @@ static const char *database_name(int database)
     return (size_t)database < WEIR_COUNT(names) ? names[database] : "?";
 }
 
-/* Catches up, and compares with an image that has no past. */
+/* Brings the image to the newest version and makes *once of everything. False: a row's
+ * time came in between, so that the snapshot alone lacks it. */
+static bool catch_up(run_t *run, follower_t *once)
+{
+    world_t *w = &run->world;
+    world_expire(w);
+    while (run->image.image.version < weir_store_version(w->store.store))
+        follower_apply(&run->image, w, 1 + world_below(w, LAG_MAX));
+    follower_open(once, run->image.documented_order, UINT64_C(1) << 28);
+    follower_copy_strangers(once, &run->image);
+    follower_apply_all(once, w);
+    int64_t now_ms = weir_clock_ms();
+    follower_expire(&run->image, now_ms);
+    follower_expire(once, now_ms);
+    return world_expire(w) == 0;
+}
+
+/* Compares with an image that has no past. */
 static void compare(run_t *run)
 {
     world_t *w = &run->world;
     follower_t once;
-    world_expire(w);
-    while (run->image.image.version < weir_store_version(w->store.store))
-        follower_apply(&run->image, w, 1 + world_below(w, LAG_MAX));
-    follower_open(&once, run->image.documented_order, UINT64_C(1) << 28);
-    follower_copy_strangers(&once, &run->image);
-    follower_apply_all(&once, w);
-    /* A row whose time came while we were at it is gone from the snapshot alone. */
-    int64_t now_ms = weir_clock_ms();
-    follower_expire(&run->image, now_ms);
-    follower_expire(&once, now_ms);
+    while (!catch_up(run, &once))
+        follower_close(&once);
     int different = compare_images(&run->image.image, &once.image);
     if (different >= 0) {
         print_message("database %s differs\n", database_name(different));

@@ -204,12 +204,13 @@ void world_write(world_t *w)
         weir_json_free((weir_json_t *)(uintptr_t)ops[i].entity);
 }
 
-void world_expire(world_t *w)
+size_t world_expire(world_t *w)
 {
     weir_error_t err = { 0 };
     size_t count = 0;
     if (weir_store_expire(w->store.store, weir_clock_ms(), 1000, &count, &err) != WEIR_OK)
         fail_msg("expire: %s", err.reason);
+    return count;
 }
 
 void world_settled(world_t *w)

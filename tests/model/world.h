@@ -36,8 +36,8 @@ void world_open(world_t *w, uint64_t seed, uint64_t log_entries_max);
 void world_close(world_t *w);
 /* One random write, which may be refused; it may hold several operations. */
 void world_write(world_t *w);
-/* Rows whose time has come are deleted, as a control plane does now and then. */
-void world_expire(world_t *w);
+/* Rows whose time has come are deleted, as a control plane does now and then; how many. */
+size_t world_expire(world_t *w);
 /* The image holds what the store holds: slots that are empty may be bad again. */
 void world_settled(world_t *w);
 void world_print_last(const world_t *w);
