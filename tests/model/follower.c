@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-static void open_image(follower_t *f)
+static void open_follower(follower_t *f)
 {
     weir_image_options_t options = fixture_options(&f->image);
     options.map_bytes = f->map_bytes;
@@ -20,7 +20,7 @@ void follower_open(follower_t *f, bool documented_order, uint64_t map_bytes)
 {
     *f = (follower_t){ .documented_order = documented_order, .map_bytes = map_bytes };
     fixture_directory(&f->image);
-    open_image(f);
+    open_follower(f);
     fixture_open_reader(&f->image);
 }
 
@@ -242,7 +242,7 @@ void follower_reopen(follower_t *f, bool reorder, uint64_t map_bytes)
     f->documented_order ^= reorder;
     f->reordered += reorder;
     f->reopened++;
-    open_image(f);
+    open_follower(f);
     fixture_open_reader(&f->image);
     assert_int_equal(held_version(f), f->image.version);
 }
@@ -257,7 +257,7 @@ void follower_die(follower_t *f, world_t *w, uint64_t versions, bool committed)
     close_image(f); /* LMDB must not be open across a fork */
     pid_t child = fork();
     if (child == 0) {
-        open_image(f);
+        open_follower(f);
         if (committed)
             apply(f, &rows, full);
         else if (weir_batch_begin(f->image.image, full, rows.version, &f->image.batch,
@@ -273,7 +273,7 @@ void follower_die(follower_t *f, world_t *w, uint64_t versions, bool committed)
     else
         memcpy(f->strangers, before, sizeof(before));
     rows_release(&rows);
-    open_image(f);
+    open_follower(f);
     fixture_open_reader(&f->image);
     assert_int_equal(held_version(f), f->image.version);
     f->killed++;
