@@ -16,12 +16,24 @@ static void open_follower(follower_t *f)
     fixture_ok(&f->image, weir_image_open(&options, &f->image.image, &f->image.err));
 }
 
-void follower_open(follower_t *f, bool documented_order, uint64_t map_bytes)
+bool follower_grown(follower_t *f, weir_image_t *image, int rc)
+{
+    if (rc != WEIR_FULL || strcmp(f->image.err.field, "map") != 0)
+        return false;
+    fixture_ok(&f->image, weir_image_grow(image, &f->image.err));
+    f->grown++;
+    return true;
+}
+
+void follower_open(follower_t *f, const world_t *w, bool documented_order, uint64_t map_bytes)
 {
     *f = (follower_t){ .documented_order = documented_order, .map_bytes = map_bytes };
     fixture_directory(&f->image);
     open_follower(f);
     fixture_open_reader(&f->image);
+    fixture_ok(&f->image,
+               weir_image_set_digest_key(f->image.image, weir_store_digest_key(w->store.store),
+                                         &f->image.err));
 }
 
 void follower_close(follower_t *f)
@@ -84,16 +96,25 @@ static int add_delta(void *context, const weir_delta_t *delta)
     return WEIR_OK;
 }
 
+weir_uuid_t stranger_id(unsigned number)
+{
+    /* In a bucket where no other row is. */
+    weir_uuid_t id = { { 0xab, 0xcd, 0, 0, 0, 0, 0x40, 0, 0x80 } };
+    id.bytes[15] = (uint8_t)number;
+    return id;
+}
+
 static void add_stranger(follower_t *f, rows_t *rows, unsigned number)
 {
     char text[128];
-    char id[16];
+    char id[WEIR_UUID_TEXT + 1];
     weir_json_t *row = NULL;
-    snprintf(id, sizeof(id), "stranger-%u", number);
+    weir_uuid_t uuid = stranger_id(number);
+    weir_uuid_format(&uuid, id);
     snprintf(text, sizeof(text), "{\"id\":\"%s\",\"says\":%d}", id, f->strangers[number]);
     if (f->strangers[number] != 0)
         assert_int_equal(weir_json_parse(weir_str(text), &row, NULL), WEIR_OK);
-    rows_add(rows, "vaults", row, key_of(weir_str(id)));
+    rows_add(rows, STRANGER_TYPE, row, key_of(weir_str(id)));
 }
 
 void follower_copy_strangers(follower_t *f, const follower_t *from)
@@ -132,11 +153,8 @@ static int apply_once(follower_t *f, const rows_t *rows, bool full)
 static void apply(follower_t *f, const rows_t *rows, bool full)
 {
     int rc = apply_once(f, rows, full);
-    while (rc == WEIR_FULL && strcmp(f->image.err.field, "map") == 0) {
-        fixture_ok(&f->image, weir_image_grow(f->image.image, &f->image.err));
-        f->grown++;
+    while (follower_grown(f, f->image.image, rc))
         rc = apply_once(f, rows, full);
-    }
     fixture_ok(&f->image, rc);
     f->image.version = rows->version;
     f->batches++;
