@@ -112,8 +112,10 @@ def served(node, ledger, value):
     return wrong
 
 
-def check(fleet, ledger):
-    """Everything; a list of what is wrong, and the seconds that the data planes needed."""
+def check(fleet, ledger, earlier=()):
+    """Everything; a list of what is wrong, and the seconds that the data planes needed.
+
+    `earlier`: ledgers of runs before; what was acknowledged in them is still so."""
     version, held = control_set(fleet)
     seconds = wait_same(fleet, version)
     wrong = []
@@ -123,8 +125,8 @@ def check(fleet, ledger):
         if quarantined:
             wrong.append(f"{node.title}: {quarantined} entities are quarantined")
     value = found_values(fleet)
-    for earlier in fleet.ledgers:
-        wrong += lost_writes(earlier, value)[:SHOWN]
+    for each in [ledger, *earlier]:
+        wrong += lost_writes(each, value)[:SHOWN]
     for node in fleet.data:
         wrong += served(node, ledger, value)[:SHOWN]
     return wrong, seconds

@@ -177,6 +177,7 @@ def clock_jump(fleet, rng):
 # Those after which a client of a data plane may find its connection broken.
 DISTURBING = {kill_dp_worker, kill_dp_nginx, kill_dp_supervisor, kill_dp_all, kill_everything,
               restart_dp}
+DISK_FAULTS = [full_disk, full_disk_and_death]  # more often where there is such a disk
 FAULTS = [
     kill_cp_worker, kill_cp_nginx, kill_cp_supervisor, kill_cp_all, kill_agent, kill_dp_worker,
     kill_dp_nginx, kill_dp_supervisor, kill_dp_all, kill_everything, restart_cp, restart_dp, freeze_cp,

@@ -36,7 +36,7 @@ def trouble(fleet, rng, result, until):
         pause(until, rng.uniform(0.05, 0.7))
         if time.monotonic() >= until:
             break
-        fault = rng.choice(faults.FAULTS)
+        fault = rng.choice(faults.DISK_FAULTS if fleet.disks and rng.random() < 0.25 else faults.FAULTS)
         disturbed = disturbed or fault in faults.DISTURBING
         if fault(fleet, rng) is not False:
             result.faults[fault.__name__] += 1
@@ -59,11 +59,11 @@ def one_run(fleet, index, seed):
         disturbed = troubles(fleet, rng, result, until)
         for thread in [*writers, *readers]:
             thread.join(30)
-        fleet.ledgers.append(ledger)  # what is acknowledged stays so in the runs that follow
         healing = time.monotonic()
         fleet.heal()
         result.healed_seconds = time.monotonic() - healing
-        wrong, seconds = check.check(fleet, ledger)
+        wrong, seconds = check.check(fleet, ledger, fleet.ledgers)
+        fleet.ledgers.append(ledger)
         result.healed_seconds += seconds
         result.wrong += wrong
         for writer in writers:
