@@ -2,13 +2,15 @@
 
 import os
 import random
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from weir import http, ports, wire
 from weir.entities import ident, route, service
-from weir.node import wait_until
+from weir.node import BUILD, alive, wait_until
 
 SEED = int(os.environ.get("WEIR_SEED", "20261125"))
 WRITERS = 8
@@ -245,3 +247,44 @@ def test_certificates_and_their_names_come_and_go_together(cluster, tmp_path):
         assert sorted(d["type"] for d in deltas) == ["certificates", "snis", "snis"]
         assert len({d["version"] for d in deltas}) == 1 and not any(d.get("entity") for d in deltas)
 
+
+
+def agents_of(node):
+    """Every sync agent that has this prefix in its command line, known to pid files or not."""
+    wanted = str(node.prefix).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except OSError:
+            continue
+        if words and words[0].endswith(b"weir-agent") and wanted in words and alive(int(entry.name)):
+            found.append(int(entry.name))
+    return found
+
+
+def test_an_agent_without_a_pid_file_is_found_and_not_doubled(nodes):
+    """A full disk leaves an agent without one. Two writers would take the image back and forth."""
+    control = nodes.control()
+    data = nodes.data(control.cluster_address).wait_ready()
+    agent = data.pid("agent")
+    (data.prefix / "pids" / "agent.pid").unlink()
+    data.kill("supervisor")
+    data.weir("start")
+    data.remember()
+    control.admin.post("/routes", name="a", paths=["/a"])
+    data.poll("/a", 503)  # it is served: by a route without a service
+    assert agents_of(data) == [agent]
+    assert data.pid("agent") == agent  # known again
+    (data.prefix / "pids" / "agent.pid").unlink()
+    data.stop()
+    assert agents_of(data) == []
+
+
+def test_an_image_has_one_writer(nodes):
+    data = nodes.data(("127.0.0.1", ports.free()))
+    wait_until(lambda: agents_of(data) == [data.pid("agent")], 10, "one agent")
+    second = subprocess.run([BUILD / "weir-agent", "-p", data.prefix], capture_output=True, text=True,
+                            timeout=10, check=False)
+    assert second.returncode == 1
+    assert str(data.pid("agent")) in second.stderr

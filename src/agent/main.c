@@ -3,10 +3,13 @@
 
 #include "base/log.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { EXIT_USAGE = 2, PATH_BYTES_MAX = 4096 };
 
@@ -37,6 +40,31 @@ static void usage(FILE *out)
           out);
 }
 
+/* Held for life: an image has one writer, whatever became of pid files (a full disk
+ * leaves an agent without one). By it `weir` finds an agent that no pid file names, so
+ * it is a lock of fcntl(), which says whose it is; it would go if this process closed
+ * any other descriptor of the file. */
+static int take_lock(const char *prefix, weir_error_t *err)
+{
+    char path[PATH_BYTES_MAX];
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    snprintf(path, sizeof(path), "%s/pids/agent.lock", prefix);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return weir_error_errno(err, errno, "cannot open %s", path);
+    if (fcntl(fd, F_SETLK, &lock) == 0)
+        return WEIR_OK;
+    int number = errno;
+    bool held = number == EAGAIN || number == EACCES;
+    if (held && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
+        weir_error_set(err, WEIR_CONFLICT, "prefix", "the agent %d writes this image already",
+                       (int)lock.l_pid);
+    else
+        weir_error_errno(err, number, "cannot lock %s", path);
+    close(fd);
+    return err->code;
+}
+
 static int run(const char *prefix)
 {
     char path[PATH_BYTES_MAX];
@@ -50,6 +78,8 @@ static int run(const char *prefix)
         snprintf(path, sizeof(path), "%s/logs/agent.log", prefix);
         rc = weir_log_open(path, level, "agent", &err);
     }
+    if (rc == WEIR_OK)
+        rc = take_lock(prefix, &err);
     if (rc == WEIR_OK)
         rc = weir_agent_run(settings, &stop, &reopen, &err);
     if (rc != WEIR_OK) {

@@ -60,7 +60,8 @@ void cli_path(const char *prefix, const char *name, char *ret, size_t bytes);
 int cli_find(const char *name, char *ret, size_t bytes, weir_error_t *err);
 int cli_find_nginx(char *ret, size_t bytes, weir_error_t *err);
 
-/* The process in PREFIX/pids/NAME.pid if it lives and is of this node; else 0. */
+/* The process in PREFIX/pids/NAME.pid, or else the one that holds PREFIX/pids/NAME.lock
+ * (an agent does), if it lives and is of this node; else 0. */
 pid_t cli_running(const char *prefix, const char *name);
 /* The number in PREFIX/pids/NAME.pid, whether it lives or not; 0: none. */
 pid_t cli_read_pid(const char *prefix, const char *name);

@@ -244,13 +244,35 @@ pid_t cli_read_pid(const char *prefix, const char *name)
                                                                                       : 0;
 }
 
+/* Who holds pids/NAME.lock; 0: nobody. The agent does for as long as it lives. */
+static pid_t lock_holder(const char *prefix, const char *name)
+{
+    char path[CLI_PATH_MAX];
+    char file[64];
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    snprintf(file, sizeof(file), "pids/%s.lock", name);
+    cli_path(prefix, file, path, sizeof(path));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    bool held = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    close(fd);
+    return held ? lock.l_pid : 0;
+}
+
+static bool runs(pid_t pid, const char *prefix)
+{
+    return pid > 1 && lives(pid, NULL) && cli_belongs(pid, prefix);
+}
+
 pid_t cli_running(const char *prefix, const char *name)
 {
     char real[CLI_PATH_MAX];
+    const char *shown = real_prefix(prefix, real);
     pid_t pid = cli_read_pid(prefix, name);
-    if (pid == 0 || !lives(pid, NULL))
-        return 0;
-    return cli_belongs(pid, real_prefix(prefix, real)) ? pid : 0;
+    if (!runs(pid, shown)) /* or a full disk left the file with what was before */
+        pid = lock_holder(prefix, name);
+    return runs(pid, shown) ? pid : 0;
 }
 
 size_t cli_kill_group(pid_t group, const char *prefix)

@@ -103,9 +103,16 @@ static void later(child_t *child)
     child->restart_ms = now + pause;
 }
 
-static void start_child(supervisor_t *supervisor, child_t *child)
+static void note_pid(const supervisor_t *supervisor, const child_t *child)
 {
     weir_error_t err = { 0 };
+    if (strcmp(child->name, "nginx") != 0 && /* nginx writes its own */
+        cli_write_pid(supervisor->prefix, child->name, child->pid, &err) != WEIR_OK)
+        weir_log(WEIR_LOG_ERROR, "no pid file name=%s reason=\"%s\"", child->name, err.reason);
+}
+
+static void start_child(supervisor_t *supervisor, child_t *child)
+{
     size_t killed = cli_kill_group(child->group, supervisor->prefix);
     if (killed > 0) {
         weir_log(WEIR_LOG_WARN, "killed what its parent left behind name=%s count=%zu", child->name,
@@ -123,9 +130,7 @@ static void start_child(supervisor_t *supervisor, child_t *child)
     }
     setpgid(pid, pid); /* both do it: whoever comes first */
     weir_log(WEIR_LOG_NOTICE, "started name=%s pid=%d", child->name, (int)pid);
-    if (strcmp(child->name, "nginx") != 0 && /* nginx writes its own */
-        cli_write_pid(supervisor->prefix, child->name, pid, &err) != WEIR_OK)
-        weir_log(WEIR_LOG_ERROR, "no pid file name=%s reason=\"%s\"", child->name, err.reason);
+    note_pid(supervisor, child);
 }
 
 static void adopt_or_start(supervisor_t *supervisor, child_t *child)
@@ -135,6 +140,7 @@ static void adopt_or_start(supervisor_t *supervisor, child_t *child)
     child->group = cli_read_pid(supervisor->prefix, child->name);
     if (pid != 0 && watch(child, pid) == 0) {
         weir_log(WEIR_LOG_NOTICE, "took over name=%s pid=%d", child->name, (int)pid);
+        note_pid(supervisor, child); /* it may have been found without one */
         return;
     }
     start_child(supervisor, child);

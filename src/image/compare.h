@@ -72,6 +72,45 @@ static inline int compare_images(fixture_t *a, fixture_t *b)
     return different;
 }
 
+/* What only one of two values has, for the report of a failure: keys as hexadecimal digits. */
+static inline void compare_explain(fixture_t *a, fixture_t *b, database_t database)
+{
+    weir_buffer_t dumps[2];
+    compare_dump(a, database, &dumps[0]);
+    compare_dump(b, database, &dumps[1]);
+    record_in_t in[2] = { { dumps[0].data, dumps[0].len, false },
+                          { dumps[1].data, dumps[1].len, false } };
+    for (int shown = 0; shown < 10 && in[0].left > 0 && in[1].left > 0;) {
+        record_in_t before[2] = { in[0], in[1] };
+        weir_str_t keys[2], values[2];
+        for (int i = 0; i < 2; i++) {
+            keys[i] = get_str(&in[i]);
+            values[i] = get_str(&in[i]);
+        }
+        if (weir_str_equal(keys[0], keys[1]) && weir_str_equal(values[0], values[1]))
+            continue;
+        size_t least = keys[0].len < keys[1].len ? keys[0].len : keys[1].len;
+        int order = memcmp(keys[0].data, keys[1].data, least);
+        for (int i = 0; i < 2; i++) {
+            if (i == 0 ? order > 0 : order < 0) {
+                in[i] = before[i]; /* the other one has a key less */
+                continue;
+            }
+            printf("  %s ", i == 0 ? "-" : "+");
+            for (size_t k = 0; k < keys[i].len; k++)
+                printf("%02x", (unsigned)(uint8_t)keys[i].data[k]);
+            printf(" (%zu bytes) ", values[i].len);
+            for (size_t k = 0; k < values[i].len && k < 400; k++)
+                printf(values[i].data[k] >= ' ' && values[i].data[k] < 127 ? "%c" : "\\%02x",
+                       (unsigned)(uint8_t)values[i].data[k]);
+            printf("\n");
+        }
+        shown++;
+    }
+    for (int i = 0; i < 2; i++)
+        weir_buffer_release(&dumps[i]);
+}
+
 /* -- the same documents another way ------------------------------------------------------- */
 
 typedef struct copying {

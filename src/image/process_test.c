@@ -226,11 +226,71 @@ static void readers_clear_dead_slots_themselves_when_all_are_taken(void **state)
     fixture_close(&f);
 }
 
+/* Puts until the map has grown a good deal; exits with 0. */
+static void fill_growing(const fixture_t *f)
+{
+    enum { BATCHES = 40, ROWS = 50 };
+    weir_image_options_t options = fixture_options(f);
+    options.map_bytes = 256 * 1024;
+    weir_image_t *image = NULL;
+    weir_error_t err = { 0 };
+    int rc = weir_image_open(&options, &image, &err);
+    for (unsigned n = 0; rc == WEIR_OK && n < BATCHES * ROWS;) {
+        weir_batch_t *batch = NULL;
+        rc = weir_batch_begin(image, n == 0, n + 1, &batch, &err);
+        for (unsigned i = 0; rc == WEIR_OK && i < ROWS; i++) {
+            char text[1200];
+            weir_json_t *row = NULL;
+            snprintf(text, sizeof(text),
+                     "{\"id\":\"c0000000-0000-4000-8000-%012u\",\"username\":\"u%01000u\"}", n + i,
+                     n + i);
+            rc = weir_json_parse(weir_str(text), &row, &err);
+            if (rc == WEIR_OK)
+                rc = weir_batch_put(batch, WEIR_STR("consumers"), row, &err);
+            weir_json_free(row);
+        }
+        if (rc == WEIR_OK)
+            rc = weir_batch_commit(batch, 0, &err);
+        else
+            weir_batch_abort(batch);
+        if (rc == WEIR_FULL && strcmp(err.field, "map") == 0)
+            rc = weir_image_grow(image, &err);
+        else
+            n += ROWS;
+    }
+    _exit(rc == WEIR_OK ? 0 : 1);
+}
+
+/* The size that a reader has seen when it opens is history when it begins to read. */
+static void a_reader_opens_while_the_map_grows(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 15; round++) {
+        fixture_t f;
+        fixture_directory(&f);
+        pid_t child = fork();
+        if (child == 0)
+            fill_growing(&f);
+        int status = 0;
+        while (waitpid(child, &status, WNOHANG) == 0) {
+            weir_reader_t *reader = NULL;
+            int rc = weir_reader_open(f.path, &reader, &f.err);
+            if (rc == WEIR_OK)
+                weir_reader_close(reader);
+            else if (rc != WEIR_NOT_FOUND) /* not there yet */
+                fail_msg("%s: %s", weir_code_name(rc), f.err.reason);
+        }
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        fixture_remove(f.path);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reader_never_sees_half_a_batch),
         cmocka_unit_test(a_writer_killed_at_any_moment_leaves_a_whole_generation),
+        cmocka_unit_test(a_reader_opens_while_the_map_grows),
         cmocka_unit_test(the_slots_of_dead_readers_are_cleared),
         cmocka_unit_test(readers_clear_dead_slots_themselves_when_all_are_taken),
     };

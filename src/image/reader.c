@@ -10,6 +10,7 @@ enum {
     REGEXES_MAX = 4096, /* compiled in a process: about 1.3 KiB each */
     READERS_MAX = 512,  /* slots, where a reader is the first to open an environment */
     LOOK_AGAIN_S = 1,
+    RESIZES_MAX = 8, /* a map doubles: so often in one moment it never does */
 };
 
 static int data_file(const char *path, struct stat *ret, weir_error_t *err)
@@ -23,6 +24,22 @@ static int data_file(const char *path, struct stat *ret, weir_error_t *err)
                            : weir_error_errno(err, errno, "cannot look at %s", file);
 }
 
+/* Also where dead readers hold all slots, and where the writer has grown the map since
+ * the environment was opened. */
+static int begin_reading(MDB_env *env, MDB_txn **ret)
+{
+    int dead = 0;
+    int code = mdb_txn_begin(env, NULL, MDB_RDONLY, ret);
+    if (code == MDB_READERS_FULL && mdb_reader_check(env, &dead) == 0)
+        code = mdb_txn_begin(env, NULL, MDB_RDONLY, ret);
+    for (int i = 0; i < RESIZES_MAX && code == MDB_MAP_RESIZED; i++) {
+        code = mdb_env_set_mapsize(env, 0);
+        if (code == 0)
+            code = mdb_txn_begin(env, NULL, MDB_RDONLY, ret);
+    }
+    return code;
+}
+
 static int open_environment(weir_reader_t *reader, weir_error_t *err)
 {
     int code = mdb_env_create(&reader->env);
@@ -34,11 +51,8 @@ static int open_environment(weir_reader_t *reader, weir_error_t *err)
         code =
             mdb_env_open(reader->env, reader->path, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0660);
     MDB_txn *txn = NULL;
-    int dead = 0;
     if (code == 0)
-        code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &txn);
-    if (code == MDB_READERS_FULL && mdb_reader_check(reader->env, &dead) == 0)
-        code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &txn);
+        code = begin_reading(reader->env, &txn);
     if (code != 0)
         return lmdb_error(code, err, "open");
     int rc = open_databases(reader->env, txn, 0, reader->dbi, err);
@@ -48,7 +62,7 @@ static int open_environment(weir_reader_t *reader, weir_error_t *err)
 
 static int open_transaction(weir_reader_t *reader, weir_error_t *err)
 {
-    int code = mdb_txn_begin(reader->env, NULL, MDB_RDONLY, &reader->txn);
+    int code = begin_reading(reader->env, &reader->txn);
     if (code == 0)
         code = mdb_cursor_open(reader->txn, reader->dbi[DB_ROUTER], &reader->router);
     if (code == 0)
@@ -146,7 +160,7 @@ static void follow_replacement(weir_reader_t *reader, bool at_once)
 static int renew(weir_reader_t *reader)
 {
     int code = mdb_txn_renew(reader->txn);
-    if (code == MDB_MAP_RESIZED) {
+    for (int i = 0; i < RESIZES_MAX && code == MDB_MAP_RESIZED; i++) {
         /* The writer has grown the map: follow (engine notes 4). */
         code = mdb_env_set_mapsize(reader->env, 0);
         if (code == 0)

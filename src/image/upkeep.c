@@ -17,6 +17,13 @@ int weir_image_grow(weir_image_t *image, weir_error_t *err)
     return WEIR_OK;
 }
 
+/* Whether what ended with `rc` is worth another try: the map was too small, and grows. */
+static bool grown(weir_image_t *image, int rc, weir_error_t *err)
+{
+    return rc == WEIR_FULL && strcmp(err->field, "map") == 0 &&
+           weir_image_grow(image, err) == WEIR_OK;
+}
+
 static int drop_derived(weir_batch_t *batch, weir_error_t *err)
 {
     static const database_t derived[] = { DB_RECORDS,    DB_ROUTER, DB_BUCKETS, DB_RANKS,
@@ -56,7 +63,7 @@ static int all_pending(weir_batch_t *batch, weir_error_t *err)
                        batch, err);
 }
 
-int weir_image_recompile(weir_image_t *image, weir_error_t *err)
+static int recompile_once(weir_image_t *image, weir_error_t *err)
 {
     weir_batch_t *batch = NULL;
     int rc = weir_batch_begin(image, false, 0, &batch, err);
@@ -71,6 +78,16 @@ int weir_image_recompile(weir_image_t *image, weir_error_t *err)
         return rc;
     }
     return batch_finish(batch, weir_clock_ms(), batch->state.committed_ms, err);
+}
+
+int weir_image_recompile(weir_image_t *image, weir_error_t *err)
+{
+    weir_error_t own = { 0 };
+    err = err != NULL ? err : &own;
+    int rc = recompile_once(image, err);
+    while (grown(image, rc, err))
+        rc = recompile_once(image, err);
+    return rc;
 }
 
 /* The first of the expiry index. WEIR_NOT_FOUND: it is empty. */
@@ -97,8 +114,8 @@ static int first_expiry(weir_batch_t *batch, int64_t *ret_ms, entity_key_t *ret,
     return code == 0 ? WEIR_OK : lmdb_error(code, err, "expiry");
 }
 
-int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
-                      weir_error_t *err)
+static int expire_once(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
+                       weir_error_t *err)
 {
     enum { EXPIRE_MAX = 1000 }; /* one commit stays short */
     *ret_count = 0;
@@ -131,4 +148,15 @@ int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, in
         return rc;
     }
     return batch_finish(batch, now_ms, batch->state.committed_ms, err);
+}
+
+int weir_image_expire(weir_image_t *image, int64_t now_ms, size_t *ret_count, int64_t *ret_next_ms,
+                      weir_error_t *err)
+{
+    weir_error_t own = { 0 };
+    err = err != NULL ? err : &own;
+    int rc = expire_once(image, now_ms, ret_count, ret_next_ms, err);
+    while (grown(image, rc, err))
+        rc = expire_once(image, now_ms, ret_count, ret_next_ms, err);
+    return rc;
 }

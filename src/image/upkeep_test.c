@@ -125,6 +125,53 @@ static void an_index_made_anew_outdates_what_was_matched(void **state)
     assert_int_not_equal(routing_of(f), before);
 }
 
+/* An image that was opened with a map of just its size: what it needs beside what it
+ * holds does not fit. */
+static void open_tightly(fixture_t *f, bool documented_order)
+{
+    weir_image_state_t before;
+    fixture_ok(f, weir_image_state(f->image, &before, &f->err));
+    weir_image_options_t options = fixture_options(f);
+    options.documented_order = documented_order;
+    options.map_bytes = before.bytes_used;
+    weir_image_close(f->image);
+    f->image = NULL;
+    fixture_ok(f, weir_image_open(&options, &f->image, &f->err));
+}
+
+static void put_many(fixture_t *f, const char *type, const char *members)
+{
+    fixture_begin(f, true);
+    fixture_put(f, "consumers", CONSUMER(C1, "u"));
+    for (unsigned i = 0; i < 2000; i++) {
+        char row[512];
+        snprintf(row, sizeof(row), "{\"id\":\"%08x-0000-4000-8000-000000000000\",", i + 1);
+        size_t len = strlen(row);
+        snprintf(row + len, sizeof(row) - len, members, i);
+        fixture_put(f, type, row);
+    }
+    fixture_commit(f);
+}
+
+static void the_map_grows_for_records_that_are_made_anew(void **state)
+{
+    fixture_t *f = *state;
+    put_many(f, "routes", "\"paths\":[\"/p%u\"]}");
+    open_tightly(f, true);
+}
+
+static void the_map_grows_for_what_expires(void **state)
+{
+    fixture_t *f = *state;
+    size_t count = 0;
+    int64_t next_ms = 0;
+    put_many(f, "keyauth_credentials",
+             "\"key\":\"k%u\",\"ttl\":1700000001,\"consumer\":{\"id\":\"" C1 "\"}}");
+    open_tightly(f, false);
+    fixture_ok(f, weir_image_expire(f->image, FIXTURE_NOW_MS + 10000, &count, &next_ms, &f->err));
+    assert_int_equal(count, 1000);
+}
+
 static void a_damaged_file_is_reported(void **state)
 {
     fixture_t *f = *state;
@@ -354,6 +401,8 @@ int main(void)
         TEST(older_records_are_made_anew_from_the_documents),
         TEST(another_order_makes_the_index_anew),
         TEST(an_index_made_anew_outdates_what_was_matched),
+        TEST(the_map_grows_for_records_that_are_made_anew),
+        TEST(the_map_grows_for_what_expires),
         TEST(a_damaged_file_is_reported),
         TEST(an_image_that_lost_its_machine_before_a_flush_is_not_believed),
         TEST(readers_move_to_an_image_that_replaced_theirs),
