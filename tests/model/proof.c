@@ -50,7 +50,7 @@ typedef struct into {
     int rc; /* of the batch, where WEIR_FULL is no failure */
 } into_t;
 
-static int put_row(void *context, const weir_delta_t *delta)
+static int put_delta_row(void *context, const weir_delta_t *delta)
 {
     into_t *into = context;
     WEIR_AUTO(json) weir_json_t *row = NULL;
@@ -94,7 +94,7 @@ static int put_page(follower_t *f, weir_image_t *image, weir_store_view_t *view,
     int rc = weir_batch_begin(image, false, version, &into.batch, &f->image.err);
     if (rc != WEIR_OK)
         return rc;
-    rc = weir_store_view_page(view, cursor, PAGE_BYTES, put_row, &into, ret_more, NULL);
+    rc = weir_store_view_page(view, cursor, PAGE_BYTES, put_delta_row, &into, ret_more, NULL);
     snprintf(stage.cursor, sizeof(stage.cursor), "%d", (int)cursor->type);
     stage.seen = version;
     stage.pages_done = !*ret_more;
@@ -215,7 +215,7 @@ static int heal_bucket(into_t *into, weir_store_view_t *view, unsigned bucket, u
     weir_error_t *err = &into->f->image.err;
     int rc = weir_batch_bucket_begin(into->batch, bucket, err);
     if (rc == WEIR_OK)
-        rc = weir_store_view_bucket(view, bucket, put_row, into, NULL);
+        rc = weir_store_view_bucket(view, bucket, put_delta_row, into, NULL);
     if (rc == WEIR_OK)
         rc = weir_batch_bucket_end(into->batch, count_found, found, err);
     return rc;
