@@ -61,7 +61,12 @@ int weir_buffer_append(weir_buffer_t *buffer, weir_str_t text)
 
 int weir_buffer_byte(weir_buffer_t *buffer, char byte)
 {
-    return weir_buffer_append(buffer, (weir_str_t){ &byte, 1 });
+    char *to = weir_buffer_reserve(buffer, 1);
+    if (to != NULL) {
+        *to = byte;
+        buffer->len++;
+    }
+    return buffer->failed;
 }
 
 int weir_buffer_printf(weir_buffer_t *buffer, const char *format, ...)

@@ -196,12 +196,12 @@ static int judge_row(weir_batch_t *batch, const weir_schema_t *schema, const ent
 int put_row(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id, const weir_json_t *row,
             const weir_digest_t *hash, weir_error_t *err)
 {
-    enum { COOL_EVERY = 512 };
+    enum { COOL_EVERY = 128 }; /* each page that is touched brings its neighbours */
     const weir_schema_t *schema = weir_schema_named(type);
     links_t nothing = { .count = 0 };
     told_t told = { .has_hash = hash != NULL };
-    if (batch->image->filling && ++batch->puts % COOL_EVERY == 0)
-        weir_image_cool(batch->image);
+    if (batch->image->filling)
+        cool_each(batch->image, ++batch->puts, COOL_EVERY);
     before_t before = BEFORE_NOTHING;
     if (hash != NULL)
         told.hash = *hash;

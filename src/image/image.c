@@ -237,7 +237,7 @@ int open_image(const weir_image_options_t *options, const birth_t *birth, weir_i
 static int look_at_contents(weir_image_t *image, weir_error_t *err)
 {
     MDB_txn *txn = NULL;
-    state_t state;
+    state_t state = { 0 };
     int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &txn);
     if (code != 0)
         return lmdb_error(code, err, "begin");

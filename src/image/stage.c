@@ -311,3 +311,9 @@ void weir_image_cool(weir_image_t *image)
     if (image->map != NULL)
         madvise(image->map, image->map_length, MADV_DONTNEED);
 }
+
+void cool_each(weir_image_t *image, uint64_t count, unsigned every)
+{
+    if (count % every == 0)
+        weir_image_cool(image);
+}

@@ -263,8 +263,11 @@ int weir_image_sums(weir_image_t *image, weir_digest_t *sums, weir_error_t *err)
 
 /* -- all anew ----------------------------------------------------------------------------- */
 
+enum { COOL_EVERY = 4096 }; /* documents are neighbours */
+
 typedef struct summing {
-    const weir_image_t *image;
+    weir_image_t *image;
+    uint64_t count;
     MDB_txn *txn;
     uint64_t told;
     weir_digester_t *digester;
@@ -280,6 +283,7 @@ static int sum_one(void *context, MDB_val key, MDB_val value, weir_error_t *err)
     if (key.mv_size != ID_BYTES)
         return weir_error_set(err, WEIR_CORRUPT, NULL, "the key of a document is damaged");
     memcpy(k.bytes, key.mv_data, ID_BYTES);
+    cool_each(s->image, ++s->count, COOL_EVERY);
     int rc = told_get(s->txn, s->image->dbi[DB_TOLD], s->told, &k, &told, err);
     if (rc == WEIR_OK)
         rc = told_hash(s->digester, &told, val_str(value), &hash, err);
@@ -292,7 +296,11 @@ static int sum_again(weir_batch_t *batch, weir_digester_t *digester, weir_digest
                      weir_error_t *err)
 {
     weir_image_t *image = batch->image;
-    summing_t s = { image, batch->txn, batch->state.told, digester, sums };
+    summing_t s = { .image = image,
+                    .txn = batch->txn,
+                    .told = batch->state.told,
+                    .digester = digester,
+                    .sums = sums };
     int rc = each_record(batch->txn, image->dbi[DB_DOCUMENTS], "documents", sum_one, &s, err);
     int code = rc == WEIR_OK ? mdb_drop(batch->txn, image->dbi[DB_SUMS], 0) : 0;
     if (code != 0)

@@ -36,6 +36,11 @@ static void newer_documents(state_t *state)
     state->format_documents = FORMAT_DOCUMENTS + 1;
 }
 
+static void older_documents(state_t *state)
+{
+    state->format_documents = FORMAT_DOCUMENTS - 1;
+}
+
 static void newer_records(state_t *state)
 {
     state->format_records = FORMAT_RECORDS + 1;
@@ -61,6 +66,21 @@ static void an_image_of_a_newer_version_is_refused_and_set_aside(void **state)
     assert_int_equal(state_of(f).version, 0);
     change_state(f, newer_documents);
     assert_int_equal(reopen(f), WEIR_UNSUPPORTED);
+    fixture_remove(name);
+}
+
+/* Its documents were completed: no digest can be of them. */
+static void an_image_of_the_earlier_format_is_refused_and_set_aside(void **state)
+{
+    fixture_t *f = *state;
+    char name[300];
+    fixture_put_alone(f, "routes", ROUTE(R1, "/a"));
+    change_state(f, older_documents);
+    assert_int_equal(weir_reader_enter(f->reader, &f->err), WEIR_UNSUPPORTED);
+    assert_int_equal(reopen(f), WEIR_UNSUPPORTED);
+    fixture_ok(f, weir_image_set_aside(f->path, FIXTURE_NOW_MS, name, sizeof(name), &f->err));
+    fixture_ok(f, reopen(f));
+    assert_int_equal(state_of(f).entities, 0);
     fixture_remove(name);
 }
 
@@ -398,6 +418,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(an_image_of_a_newer_version_is_refused_and_set_aside),
+        TEST(an_image_of_the_earlier_format_is_refused_and_set_aside),
         TEST(older_records_are_made_anew_from_the_documents),
         TEST(another_order_makes_the_index_anew),
         TEST(an_index_made_anew_outdates_what_was_matched),

@@ -230,6 +230,7 @@ static int check_document(void *context, MDB_val key, MDB_val value, weir_error_
         rc = expect(d, &k, val_str(value), &want);
     if (rc == WEIR_OK)
         rc = check_record(d, &k, &want);
+    cool_each(d->v.image, d->count, VERIFY_COOL_EVERY);
     if (++d->count % PROGRESS_EVERY == 0 && d->progress != NULL)
         d->progress(d->context, d->count);
     return rc;

@@ -19,6 +19,7 @@ typedef struct indexes {
     verify_t *v;
     MDB_cursor *cursors[DATABASES]; /* of those that have several values under a key */
     uint64_t found[DATABASES];
+    uint64_t records;
     state_t counted; /* counters that follow from the records */
     uint64_t ranks;  /* sum over all router entries of a mix of class and sort key */
     weir_buffer_t made;
@@ -142,6 +143,7 @@ static int check_one_record(void *context, MDB_val key, MDB_val value, weir_erro
     if (key.mv_size != ID_BYTES)
         return weir_error_set(err, WEIR_CORRUPT, NULL, "the key of a record is damaged");
     memcpy(k.bytes, key.mv_data, ID_BYTES);
+    cool_each(x->v->image, ++x->records, VERIFY_COOL_EVERY);
     int rc = verify_get(x->v, DB_DOCUMENTS, key, &document);
     if (rc != WEIR_OK && rc != WEIR_NOT_FOUND)
         return rc;
