@@ -29,7 +29,7 @@ const setting_definition_t weir_setting_table[] = {
     { "nginx_events_worker_connections", SETTING_TEXT, "auto", .meaning =
       "Connections a worker may have; auto: 16384." },
     { "nginx_events_multi_accept", SETTING_BOOLEAN, "on", .meaning =
-      "Whether a worker accepts all waiting connections at once." },
+      "Whether a worker of a data plane accepts all waiting connections at once." },
 
     /* -- listeners -- */
     { "admin_listen", SETTING_LISTEN, "127.0.0.1:8001", .meaning =

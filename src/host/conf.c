@@ -96,9 +96,13 @@ static void main_context(const weir_settings_t *settings, const weir_host_conf_t
                            weir_setting_integer(settings, "admin_threads"), QUEUE_MAX);
     weir_settings_directives(settings, "main", main_directive_line, out);
 
+    /* Of a fleet that comes all at once (after a restart) a control plane takes as many as
+     * it gets done: the others wait in the kernel, instead of all growing old together
+     * until each has used up its patience in mid-handshake. */
+    bool all = role_is(settings, "data_plane") &&
+               weir_setting_boolean(settings, "nginx_events_multi_accept");
     weir_buffer_printf(out, "events {\n    worker_connections %" PRId64 ";\n    multi_accept %s;\n",
-                       connections(settings),
-                       weir_setting_boolean(settings, "nginx_events_multi_accept") ? "on" : "off");
+                       connections(settings), all ? "on" : "off");
     weir_settings_directives(settings, "events", directive_line, out);
     weir_buffer_append(out, WEIR_STR("}\n"));
 }

@@ -68,6 +68,7 @@ static void a_control_plane_has_admin_cluster_and_status_and_one_worker(void **s
     has(conf, "load_module \"/m.so\";");
     has(conf, "user www-data;");
     has(conf, "worker_processes 1;");
+    has(conf, "multi_accept off;"); /* a fleet is let in one by one */
     has(conf, "weir_settings \"/node/weir.settings\";");
     has(conf, "weir_admin;");
     has(conf, "weir_cluster;");
@@ -86,6 +87,7 @@ static void a_data_plane_has_proxy_and_status_and_a_worker_for_each_core(void **
     char *conf = conf_of("role = data_plane\n" PAIR CERTS, NULL, &err);
     assert_non_null(conf);
     has(conf, "worker_processes 6;");
+    has(conf, "multi_accept on;");
     has(conf, "weir_status;");
     has(conf, "listen 0.0.0.0:8000");
     lacks(conf, "weir_admin;");
