@@ -2,6 +2,7 @@
 #include "fleet.h"
 
 #include "base/json.h"
+#include "cluster/codec.h"
 #include "cluster/frame.h"
 #include "cluster/message.h"
 
@@ -31,7 +32,7 @@ static int put_message(uint64_t *random, weir_str_t text, weir_buffer_t *out)
 {
     WEIR_AUTO(buffer) weir_buffer_t block;
     weir_buffer_init(&block, text.len + text.len / 4 + 256);
-    if (weir_message_compress(text, &block, NULL) != WEIR_OK)
+    if (weir_codec_deflate(WEIR_CODEC_SNAPPY, text, &block, NULL) != WEIR_OK)
         return WEIR_NO_MEMORY;
     return put_frame(random, WEIR_FRAME_BINARY, weir_buffer_str(&block), out);
 }
