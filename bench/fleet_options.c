@@ -28,7 +28,7 @@ static const char help[] =
     "  --connect-rate N           new connections a second (default 0: all at once)\n"
     "  --labels K:V,...           labels of every node\n"
     "  --compat-version V         version that they say they are (default 3.9.1)\n"
-    "  --resume                   later connections resume the TLS session of the first\n"
+    "  --resume                   a connection resumes the TLS session of the one before\n"
     "  --max-payload BYTES        as cluster_max_payload (default 16777216)\n"
     "  --heartbeat SECONDS        as cluster_heartbeat_interval (default 30)\n"
     "  --apply-ms MIN..MAX        what it takes a node to apply an update (default 0..0)\n"
