@@ -48,13 +48,13 @@ const char *fleet_fault_name(fleet_fault_t fault); /* "none", "slow", ... */
 typedef struct fleet_options {
     const char *control_plane; /* host:port */
     tls_files_t files;
-    const char *compat_version, *json;           /* json: path of the report, or NULL */
-    const char *labels[FLEET_LABELS_MAX + 1];    /* key:value, NULL-ended */
-    unsigned nodes, threads, connect_rate;       /* a second; 0: all at once */
-    double percent[FAULT_KINDS];                 /* of the nodes; [FAULT_NONE] is not used */
-    uint64_t seed, slow_bytes;                   /* a second */
-    int64_t duration_ms, cut_every_ms;           /* 0: without end; never */
-    int64_t apply_ms_min, apply_ms_max, ping_ms; /* ping_ms 0: the client's own */
+    const char *compat_version, *json;                 /* json: path of the report, or NULL */
+    const char *labels[FLEET_LABELS_MAX + 1];          /* key:value, NULL-ended */
+    unsigned nodes, threads, connect_rate, handshakes; /* a second; 0: all at once */
+    double percent[FAULT_KINDS];                       /* of the nodes; [FAULT_NONE] is not used */
+    uint64_t seed, slow_bytes;                         /* a second */
+    int64_t duration_ms, cut_every_ms;                 /* 0: without end; never */
+    int64_t apply_ms_min, apply_ms_max, ping_ms;       /* ping_ms 0: the client's own */
     size_t payload_max;
     bool resume, control, quiet;
 } fleet_options_t;
@@ -186,6 +186,10 @@ void fleet_loop_join(fleet_loop_t *loop);
 void fleet_loop_free(fleet_loop_t *loop); /* NULL is fine */
 
 /* For the nodes of the loop, in its thread. */
+/* Whether one more may begin a connection now: a process that has begun more than it can
+ * work off within the control plane's patience measures itself. begun: give it back. */
+bool fleet_loop_begin(fleet_loop_t *loop);
+void fleet_loop_begun(fleet_loop_t *loop);
 int fleet_loop_epoll(const fleet_loop_t *loop);
 void fleet_loop_at(fleet_loop_t *loop, fleet_place_t *place, int64_t due_ms);
 char *fleet_loop_scratch(fleet_loop_t *loop, size_t *ret_bytes); /* for what is read */

@@ -20,6 +20,7 @@ struct fleet_loop {
     fleet_node_t **nodes;
     fleet_place_t **heap;
     int heap_count;
+    unsigned beginning; /* nodes on their way from connect() to the end of the hello */
     uint64_t random;
     atomic_uint cuts; /* connections still to be reset */
     pthread_t thread;
@@ -36,6 +37,21 @@ char *fleet_loop_scratch(fleet_loop_t *loop, size_t *ret_bytes)
 {
     *ret_bytes = sizeof(loop->scratch);
     return loop->scratch;
+}
+
+bool fleet_loop_begin(fleet_loop_t *loop)
+{
+    unsigned most = loop->shared->options->handshakes / loop->shared->options->threads;
+    if (loop->shared->options->handshakes > 0 && loop->beginning >= (most > 0 ? most : 1))
+        return false;
+    loop->beginning++;
+    return true;
+}
+
+void fleet_loop_begun(fleet_loop_t *loop)
+{
+    weir_assert(loop->beginning > 0);
+    loop->beginning--;
 }
 
 /* -- timers ------------------------------------------------------------------------------ */

@@ -24,6 +24,7 @@ enum {
     GREEDY_QUEUE_BYTES = 4096,
     GARBAGE_MS = 1000, /* a malformed message so long after the last, about */
     GARBAGE_BYTES_MAX = 65536,
+    TURN_MS = 5,     /* who may not connect yet asks again */
     CALL_MS = 60000, /* as the agent: a large set may take its time */
 };
 
@@ -38,6 +39,7 @@ struct fleet_node {
     unsigned index, tries;
     fleet_fault_t fault;
     uint32_t events; /* that epoll was asked for */
+    bool beginning;  /* counted by its loop */
     bool ready;      /* counted as such */
     bool lost;       /* could not queue output: the connection goes */
     bool deaf;       /* reads nothing any more */
@@ -114,6 +116,13 @@ static void end_busy(fleet_node_t *node)
 
 /* -- connecting ------------------------------------------------------------------------------ */
 
+static void end_beginning(fleet_node_t *node)
+{
+    if (node->beginning)
+        fleet_loop_begun(node->loop);
+    node->beginning = false;
+}
+
 static void disconnect(fleet_node_t *node, const char *reason)
 {
     fleet_counters_t *counters = &node->shared->counters;
@@ -131,6 +140,7 @@ static void disconnect(fleet_node_t *node, const char *reason)
         atomic_fetch_sub(&counters->ready, 1);
         atomic_store(&counters->ready_us, weir_clock_monotonic_us());
     }
+    end_beginning(node);
     weir_client_disconnected(node->client);
     tls_free(node->tls); /* closing takes it out of epoll */
     node->tls = NULL;
@@ -153,6 +163,11 @@ static void narrow(const fleet_node_t *node)
 static void try_connect(fleet_node_t *node, int64_t now_ms)
 {
     weir_error_t err = { 0 };
+    if (!fleet_loop_begin(node->loop)) {
+        node->retry_ms = now_ms + TURN_MS;
+        return;
+    }
+    node->beginning = true;
     node->connecting_ms = now_ms;
     fleet_add(&node->shared->counters.connects, 1);
     int rc = tls_connect(node->shared->tls, node->shared->options->control_plane, node->session,
@@ -178,6 +193,8 @@ static int handshake(fleet_node_t *node, int64_t now_ms, weir_error_t *err)
     fleet_add(&node->shared->counters.handshakes, 1);
     atomic_fetch_add(&node->shared->counters.tls_open, 1);
     node->muzzle = (fleet_muzzle_t){ 0 };
+    if (node->fault == FAULT_HALF_OPEN)
+        end_beginning(node);
     return node->fault == FAULT_HALF_OPEN ? WEIR_OK
                                           : weir_client_connected(node->client, now_ms, err);
 }
@@ -276,6 +293,7 @@ static void note_ready(fleet_node_t *node, int64_t now_ms)
     if (node->ready || !weir_client_ready(node->client))
         return;
     fleet_counters_t *counters = &node->shared->counters;
+    end_beginning(node);
     node->ready = true;
     node->tries = 0;
     node->read_ms = now_ms;

@@ -7,6 +7,7 @@
 
 enum {
     NODES = 1000,
+    HANDSHAKES = 256,
     PAYLOAD_BYTES = 16777216, /* as the setting cluster_max_payload */
     SLOW_BYTES = 4096,
     SECONDS_MAX = 31536000,
@@ -26,6 +27,7 @@ static const char help[] =
     "  --nodes N                  data planes (default 1000)\n"
     "  --threads N                event loops (default 1)\n"
     "  --connect-rate N           new connections a second (default 0: all at once)\n"
+    "  --handshakes N             connections in the making at once (default 256; 0: any)\n"
     "  --labels K:V,...           labels of every node\n"
     "  --compat-version V         version that they say they are (default 3.9.1)\n"
     "  --resume                   a connection resumes the TLS session of the one before\n"
@@ -157,6 +159,7 @@ enum {
     OPTION_NODES,
     OPTION_THREADS,
     OPTION_CONNECT_RATE,
+    OPTION_HANDSHAKES,
     OPTION_LABELS,
     OPTION_COMPAT,
     OPTION_RESUME,
@@ -182,6 +185,7 @@ static const struct option known[] = {
     { "nodes", required_argument, NULL, OPTION_NODES },
     { "threads", required_argument, NULL, OPTION_THREADS },
     { "connect-rate", required_argument, NULL, OPTION_CONNECT_RATE },
+    { "handshakes", required_argument, NULL, OPTION_HANDSHAKES },
     { "labels", required_argument, NULL, OPTION_LABELS },
     { "compat-version", required_argument, NULL, OPTION_COMPAT },
     { "resume", no_argument, NULL, OPTION_RESUME },
@@ -261,6 +265,10 @@ static int take_number(fleet_options_t *options, int option, const char *name, c
         rc = number(name, value, 0, 1000000, &n, err);
         options->connect_rate = (unsigned)n;
         return rc;
+    case OPTION_HANDSHAKES:
+        rc = number(name, value, 0, FLEET_NODES_MAX, &n, err);
+        options->handshakes = (unsigned)n;
+        return rc;
     case OPTION_MAX_PAYLOAD:
         rc = number(name, value, 4096, 1073741824, &n, err);
         options->payload_max = (size_t)n;
@@ -313,6 +321,7 @@ int fleet_options_parse(int argc, char **argv, fleet_options_t *ret, weir_error_
     *ret = (fleet_options_t){
         .nodes = NODES,
         .threads = 1,
+        .handshakes = HANDSHAKES,
         .seed = 1,
         .slow_bytes = SLOW_BYTES,
         .payload_max = PAYLOAD_BYTES,
