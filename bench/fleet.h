@@ -3,7 +3,8 @@
  * fleet.c          the process: options, threads, signals
  * fleet_options.c  the command line
  * fleet_loop.c     one epoll loop and its timers; owns a share of the nodes
- * fleet_node.c     one data plane: connection, protocol (all use of cluster/client.h)
+ * fleet_node.c     one data plane: connection, protocol
+ * fleet_sync.c     weir.sync.v1 of a node: how far it is
  * fleet_fault.c    what faulty nodes send, and what becomes of what they would send
  * fleet_versions.c which node had which version when
  * fleet_report.c   progress lines and the JSON report
@@ -57,6 +58,7 @@ typedef struct fleet_options {
     int64_t apply_ms_min, apply_ms_max, ping_ms;       /* ping_ms 0: the client's own */
     size_t payload_max;
     bool resume, control, quiet;
+    bool sync_v1, zstd; /* offer weir.sync.v1; in zstd frames */
 } fleet_options_t;
 
 /* WEIR_OK; WEIR_NOT_FOUND: --help was wanted and printed; WEIR_INVALID: said why. */
@@ -154,6 +156,21 @@ fleet_place_t *fleet_node_place(fleet_node_t *node);
 void fleet_node_turn(fleet_node_t *node, uint32_t events, int64_t now_ms);
 /* A reset, as of a lost machine; it connects again. False: it is not connected. */
 bool fleet_node_cut(fleet_node_t *node, int64_t now_ms);
+
+/* How far a node is in weir.sync.v1 (docs/sync-v1.md): what an agent has in its image. */
+enum { FLEET_CURSOR_MAX = 64 };
+typedef struct fleet_sync {
+    uint64_t version;
+    uint64_t stage; /* the snapshot that is on its way; 0: none */
+    uint64_t stage_version, stage_seen, stage_entities;
+    bool pages_done;
+    char cursor[FLEET_CURSOR_MAX];
+} fleet_sync_t;
+
+extern const struct weir_client_sync fleet_sync; /* for weir_client_new() */
+fleet_sync_t *fleet_node_sync(fleet_node_t *node);
+/* An update came, and the node has `version` with it. */
+void fleet_node_applied(fleet_node_t *node, uint64_t version, size_t entities, bool full);
 
 /* -- faults ---------------------------------------------------------------------------------- */
 

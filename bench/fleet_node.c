@@ -1,7 +1,7 @@
 /* fleet_node.c -- one simulated data plane: its connection, the protocol, its faults.
  *
- * The protocol is the agent's own (cluster/client.h); this file is all of the
- * fleet that knows it. Where the agent makes an image, a node remembers the
+ * The protocol is the agent's own (cluster/client.h); this file and fleet_sync.c are
+ * all of the fleet that knows it. Where the agent makes an image, a node remembers the
  * version. What a fault changes is decided in three places: whether a node reads
  * (`reads`), what it may send (`on_send`), what it sends besides (`misbehave`). */
 #include "fleet.h"
@@ -50,6 +50,7 @@ struct fleet_node {
     uint64_t applying; /* the version that it has then */
     uint64_t asked;
     fleet_muzzle_t muzzle;
+    fleet_sync_t sync;
 };
 
 /* -- callbacks of the client -------------------------------------------------------------- */
@@ -85,25 +86,35 @@ static void on_event(void *context, const char *text)
         fleet_count_reason(node->shared, text);
 }
 
-static int on_apply(void *context, const weir_update_t *update, weir_error_t *err)
+fleet_sync_t *fleet_node_sync(fleet_node_t *node)
 {
-    fleet_node_t *node = context;
+    return &node->sync;
+}
+
+void fleet_node_applied(fleet_node_t *node, uint64_t version, size_t entities, bool full)
+{
     const fleet_options_t *options = node->shared->options;
-    (void)err;
     fleet_add(&node->shared->counters.updates, 1);
-    fleet_add(&node->shared->counters.full_updates, update->full);
-    fleet_add(&node->shared->counters.deltas, weir_json_count(update->deltas));
+    fleet_add(&node->shared->counters.full_updates, full);
+    fleet_add(&node->shared->counters.deltas, entities);
     if (options->apply_ms_max == 0) {
-        fleet_versions_applied(node->shared->versions, node->index, update->version,
+        fleet_versions_applied(node->shared->versions, node->index, version,
                                weir_clock_monotonic_us());
     } else {
         /* The client goes on at once; what it says is held until the node has "applied" it. */
         uint64_t spread = (uint64_t)(options->apply_ms_max - options->apply_ms_min) + 1;
         int64_t took = options->apply_ms_min + (int64_t)(fleet_random(&node->random) % spread);
         node->busy_ms = weir_clock_monotonic_ms() + took;
-        node->applying = update->version;
+        node->applying = version;
     }
     node->deaf |= node->fault == FAULT_STALL;
+}
+
+/* kong.sync.v2; fleet_sync.c has the other protocol. */
+static int on_apply(void *context, const weir_update_t *update, weir_error_t *err)
+{
+    (void)err;
+    fleet_node_applied(context, update->version, weir_json_count(update->deltas), update->full);
     return WEIR_OK;
 }
 
@@ -448,6 +459,8 @@ static void make_id(uint64_t *random, char text[WEIR_UUID_TEXT + 1])
     weir_uuid_format(&id, text);
 }
 
+/* What fleet_fault.c makes is of kong.sync.v2, or in snappy blocks: garbage shall come
+ * further than into zstd. */
 static int open_client(fleet_node_t *node, weir_error_t *err)
 {
     const fleet_options_t *o = node->shared->options;
@@ -468,6 +481,8 @@ static int open_client(fleet_node_t *node, weir_error_t *err)
         .send = on_send,
         .random = on_random,
         .apply = on_apply,
+        .sync = o->sync_v1 && node->fault != FAULT_GREEDY ? &fleet_sync : NULL,
+        .zstd = o->zstd && node->fault != FAULT_GARBAGE,
         .event = on_event,
     };
     return weir_client_new(&options, 0, &node->client, err);

@@ -30,6 +30,8 @@ static const char help[] =
     "  --handshakes N             connections in the making at once (default 256; 0: any)\n"
     "  --labels K:V,...           labels of every node\n"
     "  --compat-version V         version that they say they are (default 3.9.1)\n"
+    "  --protocol NAME            weir.sync.v1 (default) or kong.sync.v2\n"
+    "  --compression NAME         zstd (default) or snappy\n"
     "  --resume                   a connection resumes the TLS session of the one before\n"
     "  --max-payload BYTES        as cluster_max_payload (default 16777216)\n"
     "  --heartbeat SECONDS        as cluster_heartbeat_interval (default 30)\n"
@@ -163,6 +165,8 @@ enum {
     OPTION_LABELS,
     OPTION_COMPAT,
     OPTION_RESUME,
+    OPTION_PROTOCOL,
+    OPTION_COMPRESSION,
     OPTION_MAX_PAYLOAD,
     OPTION_HEARTBEAT,
     OPTION_APPLY,
@@ -188,6 +192,8 @@ static const struct option known[] = {
     { "handshakes", required_argument, NULL, OPTION_HANDSHAKES },
     { "labels", required_argument, NULL, OPTION_LABELS },
     { "compat-version", required_argument, NULL, OPTION_COMPAT },
+    { "protocol", required_argument, NULL, OPTION_PROTOCOL },
+    { "compression", required_argument, NULL, OPTION_COMPRESSION },
     { "resume", no_argument, NULL, OPTION_RESUME },
     { "max-payload", required_argument, NULL, OPTION_MAX_PAYLOAD },
     { "heartbeat", required_argument, NULL, OPTION_HEARTBEAT },
@@ -207,6 +213,14 @@ static const struct option known[] = {
     { "help", no_argument, NULL, OPTION_HELP },
     { 0 },
 };
+
+/* One of two words. */
+static int choice(const char *name, const char *text, const char *yes, const char *no, bool *ret,
+                  weir_error_t *err)
+{
+    *ret = strcmp(text, yes) == 0;
+    return *ret || strcmp(text, no) == 0 ? WEIR_OK : wrong(err, name, text);
+}
 
 static int take_text(fleet_options_t *options, int option, char *value, weir_error_t *err)
 {
@@ -232,6 +246,10 @@ static int take_text(fleet_options_t *options, int option, char *value, weir_err
     case OPTION_JSON:
         options->json = value;
         break;
+    case OPTION_PROTOCOL:
+        return choice("protocol", value, "weir.sync.v1", "kong.sync.v2", &options->sync_v1, err);
+    case OPTION_COMPRESSION:
+        return choice("compression", value, "zstd", "snappy", &options->zstd, err);
     case OPTION_RESUME:
         options->resume = true;
         break;
@@ -294,8 +312,8 @@ static int take_number(fleet_options_t *options, int option, const char *name, c
 static bool is_text(int option)
 {
     return option <= OPTION_SERVER_NAME || option == OPTION_LABELS || option == OPTION_COMPAT ||
-           option == OPTION_RESUME || option == OPTION_CONTROL || option == OPTION_JSON ||
-           option == OPTION_QUIET;
+           option == OPTION_PROTOCOL || option == OPTION_COMPRESSION || option == OPTION_RESUME ||
+           option == OPTION_CONTROL || option == OPTION_JSON || option == OPTION_QUIET;
 }
 
 static int check(fleet_options_t *options, weir_error_t *err)
@@ -321,6 +339,8 @@ int fleet_options_parse(int argc, char **argv, fleet_options_t *ret, weir_error_
     *ret = (fleet_options_t){
         .nodes = NODES,
         .threads = 1,
+        .sync_v1 = true,
+        .zstd = true,
         .handshakes = HANDSHAKES,
         .seed = 1,
         .slow_bytes = SLOW_BYTES,

@@ -50,17 +50,19 @@ def error_log(control):
     return (control.prefix / "logs" / "error.log").read_text(errors="replace")
 
 
-def test_every_change_comes_once_to_every_data_plane(filled, pair):
-    with Fleet(filled.cluster_address, pair, NODES, quiet=True, threads=2, labels="region:eu") as fleet:
+@pytest.mark.parametrize("protocol", ["weir.sync.v1", "kong.sync.v2"])
+def test_every_change_comes_once_to_every_data_plane(filled, pair, protocol):
+    with Fleet(filled.cluster_address, pair, NODES, quiet=True, threads=2, labels="region:eu", seed=len(protocol),
+               protocol=protocol) as fleet:
         version = synced(fleet, NODES)
         before = fleet.stats()
         for number in range(5):
-            version = change(filled, fleet, version, f"once{number}")
+            version = change(filled, fleet, version, f"once-{protocol}-{number}")
         after = fleet.stats()
         assert after["updates"] - before["updates"] == 5 * NODES
         assert after["full_updates"] == before["full_updates"]
         assert after["disconnects"] == 0, after["disconnect_reasons"]
-        rows = [row for row in filled.data_planes().values() if row.get("labels") == {"region": "eu"}]
+        rows = [row for row in filled.data_planes().values() if row.get("labels") == {"region": "eu"} and row["connected"]]
         assert len(rows) == NODES
         record = [v for v in fleet.report()["versions"] if v["version"] == version][0]
         assert record["nodes"] == NODES and record["first_us"] <= record["last_us"]
