@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-DRIVERS = ["load", "scenario", "proxy", "restart"]
+DRIVERS = ["load", "scenario", "proxy", "restart", "fleet"]
 
 
 def units():

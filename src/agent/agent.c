@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 
 #include "agent/agent_internal.h"
+#include "agent/retry.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -16,12 +17,8 @@
 
 enum {
     READ_BYTES = 65536,
-    UPKEEP_MS = 1000,     /* stale readers, expiry */
-    SYNC_MS = 1000,       /* fsync, when commits do not do it themselves */
-    RETRY_FIRST_MS = 100, /* the first try after a loss comes soon */
-    RETRY_MIN_MS = 500,
-    RETRY_MAX_MS = 10000, /* as the original's ten seconds */
-    CONNECT_MS = 5000,
+    UPKEEP_MS = 1000,       /* stale readers, expiry */
+    SYNC_MS = 1000,         /* fsync, when commits do not do it themselves */
     READERS_PER_WORKER = 4, /* a reload doubles the workers for a while */
     READERS_SPARE = 128,
     LOG_EVERY_MS = 30000, /* the same failure is not said more often */
@@ -57,12 +54,12 @@ static void on_event(void *context, const char *text)
 
 /* -- connecting ---------------------------------------------------------------------------- */
 
-static int64_t jitter(int64_t upto)
+static uint32_t random_number(void)
 {
     uint32_t random = 0;
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
         random = (uint32_t)weir_clock_monotonic_us();
-    return upto > 0 ? (int64_t)(random % (uint64_t)upto) : 0;
+    return random;
 }
 
 /* A control plane that is away for long must not fill the log. */
@@ -86,16 +83,8 @@ static void disconnect(agent_t *agent, const char *reason)
     agent->lost = false;
     if (was_ready)
         agent->tries = 0;
-    int64_t now = weir_clock_monotonic_ms();
-    int64_t delay = RETRY_FIRST_MS;
-    if (agent->tries > 0) {
-        int64_t most = RETRY_MIN_MS << (agent->tries < 6 ? agent->tries : 6);
-        delay = RETRY_MIN_MS + jitter(most < RETRY_MAX_MS ? most : RETRY_MAX_MS);
-    } else {
-        delay += jitter(RETRY_FIRST_MS);
-    }
+    agent->retry_ms = weir_clock_monotonic_ms() + retry_delay_ms(agent->tries, random_number());
     agent->tries++;
-    agent->retry_ms = now + delay;
     say_failure(agent, reason);
     status_connected(&agent->status, false);
     status_error(&agent->status, reason);
@@ -105,7 +94,7 @@ static void try_connect(agent_t *agent)
 {
     weir_error_t err = { 0 };
     agent->connecting_ms = weir_clock_monotonic_ms();
-    if (tls_connect(agent->context, agent->address, &agent->tls, &err) != WEIR_OK)
+    if (tls_connect(agent->context, agent->address, NULL, &agent->tls, &err) != WEIR_OK)
         disconnect(agent, err.reason);
 }
 
@@ -139,7 +128,7 @@ static void serve_connection(agent_t *agent, short revents)
     if (!tls_ready(agent->tls)) {
         if (revents != 0)
             rc = handshake(agent, now, &err);
-        else if (now - agent->connecting_ms >= CONNECT_MS)
+        else if (now - agent->connecting_ms >= RETRY_CONNECT_MS)
             rc = weir_error_set(&err, WEIR_TIMEOUT, NULL, "no connection within 5 seconds");
     } else if (revents & (POLLIN | POLLHUP | POLLERR)) {
         rc = read_all(agent, now, &err);

@@ -1,4 +1,4 @@
-/* tls.c -- the agent's connection to its control plane. */
+/* tls.c -- a data plane's connection to its control plane. */
 #include "agent/tls.h"
 
 #include <errno.h>
@@ -17,8 +17,7 @@ enum { PATH_BYTES_MAX = 4096, NAME_BYTES_MAX = 256, VERIFY_DEPTH = 4 };
 
 struct tls_context {
     SSL_CTX *ssl;
-    bool shared;
-    char server_name[NAME_BYTES_MAX]; /* cluster_server_name; empty: the host */
+    char server_name[NAME_BYTES_MAX]; /* empty: the host */
 };
 
 struct tls {
@@ -39,6 +38,46 @@ static int ssl_failure(weir_error_t *err, int code, const char *what)
     return weir_error_set(err, code, NULL, "%s: %s", what, text);
 }
 
+static int use_files(SSL_CTX *ssl, const tls_files_t *files, weir_error_t *err)
+{
+    if (SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) != 1)
+        return ssl_failure(err, WEIR_IO, "TLS");
+    if (SSL_CTX_use_certificate_chain_file(ssl, files->certificate) != 1)
+        return ssl_failure(err, WEIR_INVALID, "cluster_cert");
+    if (SSL_CTX_use_PrivateKey_file(ssl, files->key, SSL_FILETYPE_PEM) != 1)
+        return ssl_failure(err, WEIR_INVALID, "cluster_cert_key");
+    if (SSL_CTX_load_verify_locations(ssl, files->trust, NULL) != 1)
+        return ssl_failure(err, WEIR_INVALID,
+                           strcmp(files->trust, files->certificate) == 0 ? "cluster_cert"
+                                                                         : "cluster_ca_cert");
+    return WEIR_OK;
+}
+
+int tls_context_open(const tls_files_t *files, tls_context_t **ret, weir_error_t *err)
+{
+    tls_context_t *context = weir_calloc(1, sizeof(*context));
+    if (context == NULL)
+        return weir_error_memory(err);
+    if (files->server_name != NULL)
+        snprintf(context->server_name, sizeof(context->server_name), "%s", files->server_name);
+    context->ssl = SSL_CTX_new(TLS_client_method());
+    int rc = context->ssl != NULL ? use_files(context->ssl, files, err)
+                                  : ssl_failure(err, WEIR_IO, "TLS");
+    if (rc != WEIR_OK) {
+        tls_context_free(context);
+        return rc;
+    }
+    SSL_CTX_set_verify(context->ssl, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify_depth(context->ssl, VERIFY_DEPTH);
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context->ssl), X509_V_FLAG_PARTIAL_CHAIN);
+    /* A connection is silent most of the time: its 32 KiB of buffers need not stay. */
+    SSL_CTX_set_mode(context->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                       SSL_MODE_RELEASE_BUFFERS);
+    *ret = context;
+    return WEIR_OK;
+}
+
 static const char *file_of(const weir_settings_t *settings, const char *name, char *path)
 {
     snprintf(path, PATH_BYTES_MAX, "%s/ssl/%s", weir_setting_string(settings, "prefix"), name);
@@ -47,40 +86,19 @@ static const char *file_of(const weir_settings_t *settings, const char *name, ch
 
 int tls_context_new(const weir_settings_t *settings, tls_context_t **ret, weir_error_t *err)
 {
-    char cert[PATH_BYTES_MAX];
+    char certificate[PATH_BYTES_MAX];
     char key[PATH_BYTES_MAX];
-    char ca[PATH_BYTES_MAX];
-    tls_context_t *context = weir_calloc(1, sizeof(*context));
-    if (context == NULL)
-        return weir_error_memory(err);
-    context->shared = strcmp(weir_setting_string(settings, "cluster_mtls"), "shared") == 0;
-    snprintf(context->server_name, sizeof(context->server_name), "%s",
-             weir_setting_string(settings, "cluster_server_name"));
-    context->ssl = SSL_CTX_new(TLS_client_method());
-    file_of(settings, "cluster.crt", cert);
-    file_of(settings, "cluster.key", key);
-    /* In shared mode the common certificate is its own trust anchor (A.1). */
-    file_of(settings, context->shared ? "cluster.crt" : "cluster_ca.crt", ca);
-    int rc = WEIR_OK;
-    if (context->ssl == NULL || SSL_CTX_set_min_proto_version(context->ssl, TLS1_2_VERSION) != 1)
-        rc = ssl_failure(err, WEIR_IO, "TLS");
-    else if (SSL_CTX_use_certificate_chain_file(context->ssl, cert) != 1)
-        rc = ssl_failure(err, WEIR_INVALID, "cluster_cert");
-    else if (SSL_CTX_use_PrivateKey_file(context->ssl, key, SSL_FILETYPE_PEM) != 1)
-        rc = ssl_failure(err, WEIR_INVALID, "cluster_cert_key");
-    else if (SSL_CTX_load_verify_locations(context->ssl, ca, NULL) != 1)
-        rc = ssl_failure(err, WEIR_INVALID, context->shared ? "cluster_cert" : "cluster_ca_cert");
-    if (rc != WEIR_OK) {
-        tls_context_free(context);
-        return rc;
-    }
-    SSL_CTX_set_verify(context->ssl, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_verify_depth(context->ssl, VERIFY_DEPTH);
-    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context->ssl), X509_V_FLAG_PARTIAL_CHAIN);
-    SSL_CTX_set_mode(context->ssl,
-                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    *ret = context;
-    return WEIR_OK;
+    char authority[PATH_BYTES_MAX];
+    bool shared = strcmp(weir_setting_string(settings, "cluster_mtls"), "shared") == 0;
+    tls_files_t files = {
+        .certificate = file_of(settings, "cluster.crt", certificate),
+        .key = file_of(settings, "cluster.key", key),
+        /* In shared mode the common certificate is its own trust anchor (A.1). */
+        .trust = shared ? certificate : file_of(settings, "cluster_ca.crt", authority),
+        .server_name =
+            shared ? "kong_clustering" : weir_setting_string(settings, "cluster_server_name"),
+    };
+    return tls_context_open(&files, ret, err);
 }
 
 void tls_context_free(tls_context_t *context)
@@ -123,9 +141,7 @@ static int open_socket(const char *host, const char *port, int *ret, weir_error_
 
 static int begin_tls(tls_context_t *context, tls_t *tls, const char *host, weir_error_t *err)
 {
-    const char *name = context->shared                   ? "kong_clustering"
-                       : context->server_name[0] != '\0' ? context->server_name
-                                                         : host;
+    const char *name = context->server_name[0] != '\0' ? context->server_name : host;
     tls->ssl = SSL_new(context->ssl);
     if (tls->ssl == NULL || SSL_set_fd(tls->ssl, tls->fd) != 1 ||
         SSL_set_tlsext_host_name(tls->ssl, name) != 1)
@@ -138,7 +154,8 @@ static int begin_tls(tls_context_t *context, tls_t *tls, const char *host, weir_
     return WEIR_OK;
 }
 
-int tls_connect(tls_context_t *context, const char *address, tls_t **ret, weir_error_t *err)
+int tls_connect(tls_context_t *context, const char *address, tls_session_t *resume, tls_t **ret,
+                weir_error_t *err)
 {
     char host[NAME_BYTES_MAX];
     const char *colon = strrchr(address, ':');
@@ -155,6 +172,8 @@ int tls_connect(tls_context_t *context, const char *address, tls_t **ret, weir_e
     int rc = open_socket(host, colon + 1, &tls->fd, err);
     if (rc == WEIR_OK)
         rc = begin_tls(context, tls, host, err);
+    if (rc == WEIR_OK && resume != NULL && SSL_set_session(tls->ssl, resume) != 1)
+        ERR_clear_error(); /* then it is a whole handshake */
     if (rc != WEIR_OK) {
         tls_free(tls);
         return rc;
@@ -172,6 +191,16 @@ void tls_free(tls_t *tls)
         close(tls->fd);
     weir_buffer_release(&tls->out);
     weir_free(tls);
+}
+
+tls_session_t *tls_session(tls_t *tls)
+{
+    return SSL_get1_session(tls->ssl);
+}
+
+void tls_session_free(tls_session_t *session)
+{
+    SSL_SESSION_free(session);
 }
 
 int tls_fd(const tls_t *tls)
@@ -275,4 +304,9 @@ int tls_write(tls_t *tls, weir_str_t bytes, size_t queue_max, weir_error_t *err)
     if (weir_buffer_append(&tls->out, bytes) != WEIR_OK)
         return weir_error_memory(err);
     return WEIR_OK; /* sent at the end of the turn, in one piece */
+}
+
+size_t tls_queued(const tls_t *tls)
+{
+    return tls->out.len;
 }

@@ -25,11 +25,11 @@ const setting_definition_t weir_setting_table[] = {
     { "nginx_worker_processes", SETTING_TEXT, "auto", .meaning =
       "Workers of a data plane, or auto for one each core. A control plane has one." },
     { "nginx_main_worker_rlimit_nofile", SETTING_TEXT, "auto", .meaning =
-      "Open files a worker may have." },
+      "Open files a worker may have; auto: one for each connection and some, within ulimit -Hn." },
     { "nginx_events_worker_connections", SETTING_TEXT, "auto", .meaning =
       "Connections a worker may have; auto: 16384." },
     { "nginx_events_multi_accept", SETTING_BOOLEAN, "on", .meaning =
-      "Whether a worker accepts all waiting connections at once." },
+      "Whether a worker of a data plane accepts all waiting connections at once." },
 
     /* -- listeners -- */
     { "admin_listen", SETTING_LISTEN, "127.0.0.1:8001", .meaning =

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -271,6 +272,15 @@ static int settle_certificates(weir_settings_t *settings, weir_error_t *err)
 
 /* -- nginx.conf ---------------------------------------------------------------------------- */
 
+/* What this process may give to its children. 0: any number. */
+static uint64_t files_max(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max == RLIM_INFINITY)
+        return 0;
+    return limit.rlim_max;
+}
+
 static int write_conf(const weir_settings_t *settings, const char *settings_path, const char *user,
                       weir_error_t *err)
 {
@@ -285,7 +295,8 @@ static int write_conf(const weir_settings_t *settings, const char *settings_path
     const weir_host_conf_t conf = { .module = module,
                                     .settings_path = settings_path,
                                     .user = user,
-                                    .cores = cores > 0 ? (unsigned)cores : 1 };
+                                    .cores = cores > 0 ? (unsigned)cores : 1,
+                                    .files_max = files_max() };
     rc = weir_host_conf(settings, &conf, &text, err);
     cli_path(prefix_of(settings), "nginx.conf", path, sizeof(path));
     return rc == WEIR_OK ? cli_write_file(path, weir_buffer_str(&text), 0644, err) : rc;

@@ -1,6 +1,7 @@
 /* codec.c -- snappy and zstd, whole and in pieces. */
 #include "cluster/codec.h"
 
+#include <pthread.h>
 #include <snappy-c.h>
 #include <zstd.h>
 
@@ -10,6 +11,7 @@ enum {
     ZSTD_LEVEL = 1,
     ZSTD_WINDOW_LOG_MAX = 23, /* 8 MiB: a reader's memory */
     INFLATE_STEP_BYTES = 64 * 1024,
+    INFLATER_BYTES_KEPT_MAX = 1024 * 1024,
 };
 
 const char *weir_codec_name(weir_codec_t codec)
@@ -73,18 +75,57 @@ static int inflate_frames(ZSTD_DCtx *context, weir_str_t block, size_t bytes_max
     return WEIR_OK;
 }
 
+static pthread_once_t inflater_once = PTHREAD_ONCE_INIT;
+static pthread_key_t inflater_key;
+
+static void free_inflater(void *context)
+{
+    ZSTD_freeDCtx(context);
+}
+
+static void make_inflater_key(void)
+{
+    weir_assert(pthread_key_create(&inflater_key, free_inflater) == 0);
+}
+
+/* The thread's own: making one costs more than inflating an acknowledgement (of 1,000 data
+ * planes it was a third of a control plane's time for a change). */
+static ZSTD_DCtx *inflater(void)
+{
+    pthread_once(&inflater_once, make_inflater_key);
+    ZSTD_DCtx *context = pthread_getspecific(inflater_key);
+    if (context != NULL)
+        return context;
+    context = ZSTD_createDCtx();
+    if (context == NULL ||
+        ZSTD_isError(ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)) ||
+        pthread_setspecific(inflater_key, context) != 0) {
+        ZSTD_freeDCtx(context);
+        return NULL;
+    }
+    return context;
+}
+
+/* Ready for the next message; what a large window took is given back. */
+static void settle_inflater(ZSTD_DCtx *context)
+{
+    if (ZSTD_sizeof_DCtx(context) > INFLATER_BYTES_KEPT_MAX) {
+        pthread_setspecific(inflater_key, NULL);
+        ZSTD_freeDCtx(context);
+    } else {
+        ZSTD_DCtx_reset(context, ZSTD_reset_session_only);
+    }
+}
+
 static int inflate_zstd(weir_str_t block, size_t bytes_max, weir_buffer_t *out, weir_error_t *err)
 {
     if (block.len == 0)
         return weir_error_set(err, WEIR_INVALID, NULL, "no zstd frame");
-    ZSTD_DCtx *context = ZSTD_createDCtx();
-    if (context == NULL ||
-        ZSTD_isError(ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX))) {
-        ZSTD_freeDCtx(context);
+    ZSTD_DCtx *context = inflater();
+    if (context == NULL)
         return weir_error_memory(err);
-    }
     int rc = inflate_frames(context, block, bytes_max, out, err);
-    ZSTD_freeDCtx(context);
+    settle_inflater(context);
     return rc;
 }
 

@@ -3,6 +3,9 @@
 
 #include <wslay/wslay.h>
 
+/* A full set must not stay in memory for as long as the connection. */
+enum { KEPT_BYTES_MAX = 4096 };
+
 struct weir_frame_reader {
     wslay_frame_context_ptr frames;
     weir_str_t input; /* of the call at work */
@@ -77,13 +80,20 @@ static int begin(weir_frame_reader_t *reader, const struct wslay_frame_iocb *io,
     return WEIR_OK;
 }
 
+static void drop_payload(weir_frame_reader_t *reader)
+{
+    reader->delivered = false;
+    if (reader->payload.capacity <= KEPT_BYTES_MAX)
+        weir_buffer_clear(&reader->payload);
+    else
+        weir_buffer_release(&reader->payload);
+}
+
 int weir_frame_next(weir_frame_reader_t *reader, weir_str_t *bytes, weir_frame_t *ret,
                     weir_error_t *err)
 {
-    if (reader->delivered) {
-        weir_buffer_clear(&reader->payload);
-        reader->delivered = false;
-    }
+    if (reader->delivered)
+        drop_payload(reader);
     reader->input = *bytes;
     int rc = WEIR_AGAIN;
     while (rc == WEIR_AGAIN) {

@@ -2,6 +2,8 @@
 #include "cluster/message.h"
 #include "cluster/registry_internal.h"
 
+#include <stdio.h>
+
 int registry_by_id(const void *a, const void *b)
 {
     return strcmp(((const node_t *)a)->id, ((const node_t *)b)->id);
@@ -53,6 +55,7 @@ node_t *registry_find(weir_registry_t *registry, weir_str_t id, bool make)
     if (node == NULL)
         return NULL;
     memcpy(node->id, key.id, sizeof(node->id));
+    registry_set_hash(node, WEIR_STR("00000000000000000000000000000000"));
     node->digest_equal = -1;
     node->row = weir_json_new_object();
     if (node->row == NULL || tsearch(node, &registry->nodes, registry_by_id) == NULL) {
@@ -90,11 +93,30 @@ static bool set_text(node_t *node, const char *name, weir_str_t text)
     return set(node, name, new_text(text, TEXT_BYTES_MAX));
 }
 
+void registry_set_hash(node_t *node, weir_str_t hash)
+{
+    snprintf(node->config_hash, sizeof(node->config_hash), "%.*s", WEIR_STR_ARG(hash));
+}
+
+/* Every message of a data plane comes by here: so nothing is put into the row. */
 static void seen(node_t *node, int64_t now_ms)
 {
-    int64_t seconds = now_ms / 1000;
+    node->moved |= node->last_seen_ms / 1000 != now_ms / 1000;
     node->last_seen_ms = now_ms;
-    node->moved |= set(node, "last_seen", weir_json_new_number((double)seconds));
+}
+
+static void seen_with(node_t *node, weir_str_t hash, int64_t now_ms)
+{
+    node->moved |= !weir_str_is(hash, node->config_hash);
+    registry_set_hash(node, hash);
+    seen(node, now_ms);
+}
+
+void registry_refresh(node_t *node)
+{
+    int64_t seconds = node->last_seen_ms / 1000;
+    set_text(node, "config_hash", weir_str(node->config_hash));
+    set(node, "last_seen", weir_json_new_number((double)seconds));
     set(node, "updated_at", weir_json_new_number((double)seconds));
 }
 
@@ -132,9 +154,8 @@ void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t 
         node->changed |=
             set(node, "cert_details", certificate_details(facts->certificate_expiry_s));
         node->changed |= set_text(node, "sync_status", WEIR_STR("normal"));
-        if (weir_json_get(node->row, "config_hash") == NULL)
-            set_text(node, "config_hash", WEIR_STR("00000000000000000000000000000000"));
         seen(node, now_ms);
+        registry_refresh(node);
         waiters_after(registry, node);
     }
     pthread_mutex_unlock(&registry->lock);
@@ -172,8 +193,7 @@ void weir_registry_seen(weir_registry_t *registry, weir_str_t node_id, weir_str_
     node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         has_now(registry, node, version, -1, now_ms * 1000);
-        node->moved |= set_text(node, "config_hash", config_hash);
-        seen(node, now_ms);
+        seen_with(node, config_hash, now_ms);
     }
     pthread_mutex_unlock(&registry->lock);
 }
@@ -187,8 +207,7 @@ void weir_registry_applied(weir_registry_t *registry, weir_str_t node_id, uint64
     node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         has_now(registry, node, version, apply_us, now_us);
-        node->moved |= set_text(node, "config_hash", weir_str(hash));
-        seen(node, now_us / 1000);
+        seen_with(node, weir_str(hash), now_us / 1000);
     }
     pthread_mutex_unlock(&registry->lock);
 }

@@ -8,6 +8,7 @@
 #define WEIR_CLUSTER_REGISTRY_INTERNAL_H
 
 #include "base/json.h"
+#include "cluster/message.h"
 #include "cluster/registry.h"
 #include "cluster/trace.h"
 
@@ -31,7 +32,8 @@ typedef struct push {
 
 typedef struct node {
     char id[ID_BYTES_MAX + 1];
-    weir_json_t *row; /* the members that are kept over restarts */
+    weir_json_t *row; /* the members that are kept over restarts; see registry_refresh() */
+    char config_hash[WEIR_TOKEN_LEN + 1];
     uint64_t version; /* set by waiters_move() alone while it is connected */
     unsigned sockets;
     bool changed; /* in something that is written at once */
@@ -64,6 +66,9 @@ struct weir_registry {
 node_t *registry_find(weir_registry_t *registry, weir_str_t id, bool make);
 int registry_by_id(const void *a, const void *b);
 void registry_free_node(void *pointer);
+void registry_set_hash(node_t *node, weir_str_t hash);
+/* Under the lock: what changes with every message, into the row, for who reads it. */
+void registry_refresh(node_t *node);
 
 /* -- waiters.c: all under the lock --------------------------------------------------------- */
 /* A version, with what makes a node fail at it. */

@@ -30,10 +30,11 @@ static void list_node(const void *at, VISIT visit, void *context)
     listing_t *l = context;
     if (visit != postorder && visit != leaf)
         return;
-    const node_t *node = *(const node_t *const *)at;
+    node_t *node = *(node_t *const *)at;
     int64_t ttl = ttl_left(l, node);
     if (ttl <= 0)
         return;
+    registry_refresh(node);
     weir_json_t *row = weir_json_copy(node->row);
     bool fine = row != NULL &&
                 weir_json_set(row, "id", weir_json_new_string(weir_str(node->id))) == WEIR_OK;
@@ -122,6 +123,7 @@ static void collect(const void *at, VISIT visit, void *context)
     saved_t *saved = &c->list[c->count];
     if (weir_uuid_parse(weir_str(node->id), &saved->id) != WEIR_OK)
         return; /* a row needs a UUID (sync-protocol A.2) */
+    registry_refresh(node);
     weir_buffer_init(&saved->text, DOCUMENT_BYTES_MAX);
     weir_json_print(node->row, &saved->text);
     saved->expires_ms = node->last_seen_ms + c->purge_delay_ms;
@@ -183,8 +185,8 @@ static int load_node(void *context, const weir_delta_t *row)
         members = NULL;
         node->last_seen_ms = (int64_t)weir_json_get_number(node->row, "last_seen", 0) * 1000;
         node->saved_ms = node->last_seen_ms;
-        if (!weir_token_parse(weir_json_get_string(node->row, "config_hash", WEIR_STR("")),
-                              &node->version))
+        registry_set_hash(node, weir_json_get_string(node->row, "config_hash", WEIR_STR("")));
+        if (!weir_token_parse(weir_str(node->config_hash), &node->version))
             node->version = 0;
         if (node->version > registry->highest)
             registry->highest = node->version;

@@ -10,7 +10,12 @@
 
 #include <stdio.h>
 
-enum { CONNECTIONS_AUTO = 16384, QUEUE_MAX = 65536, SHUTDOWN_SECONDS = 10 };
+enum {
+    CONNECTIONS_AUTO = 16384,
+    FILES_SPARE = 512, /* beside connections: listeners, logs, database, image */
+    QUEUE_MAX = 65536,
+    SHUTDOWN_SECONDS = 10,
+};
 
 static bool role_is(const weir_settings_t *settings, const char *role)
 {
@@ -32,6 +37,29 @@ static void main_directive_line(void *context, const char *directive, const char
     weir_buffer_printf(context, "%s %s;\n", directive, value);
 }
 
+static int64_t connections(const weir_settings_t *settings)
+{
+    int64_t count = CONNECTIONS_AUTO;
+    weir_str_t text = weir_str(weir_setting_string(settings, "nginx_events_worker_connections"));
+    (void)weir_parse_int64(text, 1, INT32_MAX, &count); /* "auto" leaves it */
+    return count;
+}
+
+/* A shell gives 1,024 open files, and each data plane of a control plane, each client
+ * of a data plane is one: so as many are taken as there may be connections. */
+static void open_files(const weir_settings_t *settings, const weir_host_conf_t *conf,
+                       weir_buffer_t *out)
+{
+    const char *files = weir_setting_string(settings, "nginx_main_worker_rlimit_nofile");
+    uint64_t wanted = (uint64_t)connections(settings) + FILES_SPARE;
+    if (conf->files_max > 0 && wanted > conf->files_max)
+        wanted = conf->files_max;
+    if (strcmp(files, "auto") == 0)
+        weir_buffer_printf(out, "worker_rlimit_nofile %" PRIu64 ";\n", wanted);
+    else
+        weir_buffer_printf(out, "worker_rlimit_nofile %s;\n", files);
+}
+
 /* A control plane has one worker: it owns the sockets of all data planes. */
 static void workers(const weir_settings_t *settings, const weir_host_conf_t *conf,
                     weir_buffer_t *out)
@@ -44,9 +72,7 @@ static void workers(const weir_settings_t *settings, const weir_host_conf_t *con
         weir_buffer_printf(out, "worker_processes %u;\n", conf->cores);
     else
         weir_buffer_printf(out, "worker_processes %s;\n", count);
-    const char *files = weir_setting_string(settings, "nginx_main_worker_rlimit_nofile");
-    if (strcmp(files, "auto") != 0)
-        weir_buffer_printf(out, "worker_rlimit_nofile %s;\n", files);
+    open_files(settings, conf, out);
 }
 
 static void main_context(const weir_settings_t *settings, const weir_host_conf_t *conf,
@@ -70,12 +96,13 @@ static void main_context(const weir_settings_t *settings, const weir_host_conf_t
                            weir_setting_integer(settings, "admin_threads"), QUEUE_MAX);
     weir_settings_directives(settings, "main", main_directive_line, out);
 
-    const char *connections = weir_setting_string(settings, "nginx_events_worker_connections");
-    char number[16];
-    snprintf(number, sizeof(number), "%d", CONNECTIONS_AUTO);
-    weir_buffer_printf(out, "events {\n    worker_connections %s;\n    multi_accept %s;\n",
-                       strcmp(connections, "auto") == 0 ? number : connections,
-                       weir_setting_boolean(settings, "nginx_events_multi_accept") ? "on" : "off");
+    /* Of a fleet that comes all at once (after a restart) a control plane takes as many as
+     * it gets done: the others wait in the kernel, instead of all growing old together
+     * until each has used up its patience in mid-handshake. */
+    bool all = role_is(settings, "data_plane") &&
+               weir_setting_boolean(settings, "nginx_events_multi_accept");
+    weir_buffer_printf(out, "events {\n    worker_connections %" PRId64 ";\n    multi_accept %s;\n",
+                       connections(settings), all ? "on" : "off");
     weir_settings_directives(settings, "events", directive_line, out);
     weir_buffer_append(out, WEIR_STR("}\n"));
 }

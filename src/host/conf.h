@@ -10,6 +10,7 @@ typedef struct weir_host_conf {
     const char *settings_path; /* what weir_settings_save() wrote */
     const char *user;          /* of the workers; NULL: who starts nginx */
     unsigned cores;            /* what "auto" workers are */
+    uint64_t files_max;        /* open files that a worker may be given at most; 0: any */
 } weir_host_conf_t;
 
 /* Appends the whole file to `out`. The certificates among the settings must be

@@ -28,7 +28,11 @@ static char *conf_of(const char *text, const char *user, weir_error_t *err)
     unlink(path);
     assert_int_equal(rc, WEIR_OK);
     const weir_host_conf_t conf = {
-        .module = "/m.so", .settings_path = "/node/weir.settings", .user = user, .cores = 6
+        .module = "/m.so",
+        .settings_path = "/node/weir.settings",
+        .user = user,
+        .cores = 6,
+        .files_max = 20000,
     };
     weir_buffer_t out;
     weir_buffer_init(&out, CONF_BYTES_MAX);
@@ -64,6 +68,7 @@ static void a_control_plane_has_admin_cluster_and_status_and_one_worker(void **s
     has(conf, "load_module \"/m.so\";");
     has(conf, "user www-data;");
     has(conf, "worker_processes 1;");
+    has(conf, "multi_accept off;"); /* a fleet is let in one by one */
     has(conf, "weir_settings \"/node/weir.settings\";");
     has(conf, "weir_admin;");
     has(conf, "weir_cluster;");
@@ -82,6 +87,7 @@ static void a_data_plane_has_proxy_and_status_and_a_worker_for_each_core(void **
     char *conf = conf_of("role = data_plane\n" PAIR CERTS, NULL, &err);
     assert_non_null(conf);
     has(conf, "worker_processes 6;");
+    has(conf, "multi_accept on;");
     has(conf, "weir_status;");
     has(conf, "listen 0.0.0.0:8000");
     lacks(conf, "weir_admin;");
@@ -101,6 +107,25 @@ static void a_traditional_node_has_all(void **state)
     has(conf, "weir_admin;");
     has(conf, "weir_cluster;");
     has(conf, "listen 0.0.0.0:8000");
+    free(conf);
+}
+
+static void a_worker_gets_files_for_its_connections_within_the_limit(void **state)
+{
+    (void)state;
+    weir_error_t err = { 0 };
+    char *conf = conf_of("role = control_plane\n" PAIR, NULL, &err);
+    has(conf, "worker_connections 16384;");
+    has(conf, "\nworker_rlimit_nofile 16896;");
+    free(conf);
+    conf = conf_of("role = control_plane\n" PAIR "nginx_events_worker_connections = 60000\n", NULL,
+                   &err);
+    has(conf, "worker_connections 60000;");
+    has(conf, "\nworker_rlimit_nofile 20000;"); /* all that it may have */
+    free(conf);
+    conf = conf_of("role = control_plane\n" PAIR "nginx_main_worker_rlimit_nofile = 4000\n", NULL,
+                   &err);
+    has(conf, "\nworker_rlimit_nofile 4000;");
     free(conf);
 }
 
@@ -152,6 +177,7 @@ int main(void)
         cmocka_unit_test(a_control_plane_has_admin_cluster_and_status_and_one_worker),
         cmocka_unit_test(a_data_plane_has_proxy_and_status_and_a_worker_for_each_core),
         cmocka_unit_test(a_traditional_node_has_all),
+        cmocka_unit_test(a_worker_gets_files_for_its_connections_within_the_limit),
         cmocka_unit_test(directives_of_the_user_come_into_their_blocks),
         cmocka_unit_test(a_tls_listener_needs_certificates),
         cmocka_unit_test(listeners_that_are_off_make_no_server),

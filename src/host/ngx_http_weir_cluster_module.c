@@ -305,6 +305,9 @@ static void ngx_http_weir_peer_read(ngx_event_t *rev)
             weir_str_t input = { (const char *)bytes, (size_t)got };
             rc = weir_session_input(peer->session, input, now_ms(), &err);
         }
+        if (!rev->ready) {
+            break; /* it has seen the end of what is there: asking again is a system call */
+        }
     }
     if (ngx_handle_read_event(rev, 0) != NGX_OK) {
         ngx_http_weir_peer_end(peer);
