@@ -11,6 +11,7 @@
 typedef struct answer_key {
     uint32_t kind, codec, dialect, full;
     uint64_t from, version;
+    int64_t level;
     uint64_t cursor_type;
     weir_uuid_t cursor_id;
 } answer_key_t;

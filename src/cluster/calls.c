@@ -170,7 +170,7 @@ static int take_get_delta(weir_session_t *s, const reply_t *reply, const weir_js
         return reply->id != NULL ? give_error(s, reply, SERVER_ERROR,
                                               "default namespace does not exist inside params", err)
                                  : WEIR_OK;
-    weir_want_t want = { .kind = WEIR_WANT_GET_DELTA, .codec = s->codec };
+    weir_want_t want = { .kind = WEIR_WANT_GET_DELTA, .codec = s->codec, .level = s->level };
     if (weir_json_kind(space) != WEIR_JSON_OBJECT || !reported_version(s, space, &want))
         return WEIR_OK;
     note_seen(s, &want, now_ms);

@@ -1,6 +1,9 @@
 /* encode.c -- which answer a data plane gets, and the answers of get_delta. */
 #include "cluster/encode_internal.h"
 
+#include "base/json.h"
+#include "cluster/compat.h"
+
 #include <stdio.h>
 
 enum {
@@ -52,9 +55,9 @@ void weir_want_release(weir_want_t *want)
 bool weir_want_same(const weir_want_t *a, const weir_want_t *b)
 {
     return a->kind == b->kind && a->codec == b->codec && a->dialect == b->dialect &&
-           a->known == b->known && a->staged == b->staged && a->version == b->version &&
-           a->cursor.type == b->cursor.type && weir_uuid_equal(&a->cursor.id, &b->cursor.id) &&
-           a->sums == NULL && b->sums == NULL;
+           a->level == b->level && a->known == b->known && a->staged == b->staged &&
+           a->version == b->version && a->cursor.type == b->cursor.type &&
+           weir_uuid_equal(&a->cursor.id, &b->cursor.id) && a->sums == NULL && b->sums == NULL;
 }
 
 answer_key_t encoder_key(const weir_want_t *want, bool full, uint64_t latest)
@@ -65,6 +68,7 @@ answer_key_t encoder_key(const weir_want_t *want, bool full, uint64_t latest)
     key.codec = (uint32_t)want->codec;
     key.dialect = (uint32_t)want->dialect;
     key.full = full;
+    key.level = want->level;
     key.from = full ? 0 : want->version;
     if (want->kind == WEIR_WANT_PAGE) {
         key.cursor_type = (uint64_t)want->cursor.type;
@@ -80,6 +84,7 @@ answer_key_t encoder_key(const weir_want_t *want, bool full, uint64_t latest)
 typedef struct encoding {
     weir_answer_t *answer;
     weir_dialect_t dialect;
+    int64_t level;
     bool first;
 } encoding_t;
 
@@ -94,6 +99,37 @@ static const char *version_text(weir_dialect_t dialect, uint64_t version,
         memcpy(out + 1 + WEIR_TOKEN_LEN, "\"", 2);
     }
     return out;
+}
+
+/* Parses, adapts, and says whether that changed anything: only then there is a text. */
+static int adapt(const weir_delta_t *row, int64_t level, weir_buffer_t *text, bool *ret_changed)
+{
+    WEIR_AUTO(json) weir_json_t *entity = NULL;
+    int rc = weir_json_parse(row->document, &entity, NULL);
+    if (rc == WEIR_OK)
+        rc = weir_compat_adapt(row->type, entity, level, ret_changed, NULL);
+    return rc == WEIR_OK && *ret_changed ? weir_json_print(entity, text) : rc;
+}
+
+int encoder_append_document(weir_elements_t *out, const weir_delta_t *row, int64_t level,
+                            weir_digester_t *digester, weir_digest_t *ret_hash)
+{
+    bool changed = false;
+    if (row->document.data == NULL)
+        return weir_elements_append(out, WEIR_STR("null"));
+    if (level >= weir_compat_newest())
+        return weir_elements_append(out, row->document);
+    WEIR_AUTO(buffer) weir_buffer_t text;
+    weir_buffer_init(&text, out->bytes.len_max);
+    int rc = adapt(row, level, &text, &changed);
+    if (rc != WEIR_OK)
+        return rc;
+    if (changed && digester != NULL)
+        rc = weir_digester_entity(digester, weir_str(weir_schema(row->type)->name), &row->id,
+                                  row->document, ret_hash, NULL);
+    if (rc != WEIR_OK)
+        return rc;
+    return weir_elements_append(out, changed ? weir_buffer_str(&text) : row->document);
 }
 
 /* Rows are written as text: documents are JSON already (sync-protocol C.3). */
@@ -121,8 +157,7 @@ static int encode_delta(void *context, const weir_delta_t *delta)
     e->first = false;
     int rc = weir_elements_append(out, (weir_str_t){ head, (size_t)len });
     if (rc == WEIR_OK)
-        rc = weir_elements_append(out, delta->document.data != NULL ? delta->document
-                                                                    : WEIR_STR("null"));
+        rc = encoder_append_document(out, delta, e->level, NULL, NULL);
     return rc == WEIR_OK ? weir_elements_append(out, WEIR_STR("}")) : rc;
 }
 
@@ -161,7 +196,9 @@ static int make_increment(weir_encoder_t *encoder, const weir_want_t *want, uint
     weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
     if (answer == NULL)
         return weir_error_memory(err);
-    encoding_t e = { .answer = answer, .dialect = want->dialect, .first = true };
+    encoding_t e = {
+        .answer = answer, .dialect = want->dialect, .level = want->level, .first = true
+    };
     int rc = begin_answer(&answer->elements);
     if (rc == WEIR_OK && want->version < latest)
         rc =
@@ -184,7 +221,9 @@ static int make_full(weir_encoder_t *encoder, const weir_want_t *want, weir_answ
     weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
     if (answer == NULL)
         return weir_error_memory(err);
-    encoding_t e = { .answer = answer, .dialect = want->dialect, .first = true };
+    encoding_t e = {
+        .answer = answer, .dialect = want->dialect, .level = want->level, .first = true
+    };
     int rc = begin_answer(&answer->elements);
     if (rc == WEIR_OK)
         rc = weir_store_snapshot(encoder->options.store, encode_delta, &e, &answer->version, err);

@@ -27,8 +27,9 @@ typedef struct weir_want {
     weir_want_kind_t kind;
     weir_codec_t codec;
     weir_dialect_t dialect;
-    bool known;  /* the node has `version` */
-    bool staged; /* DELTAS: for a stage: only the log's beginning counts */
+    int64_t level; /* weir_compat_level() of the node: entities are adapted to it */
+    bool known;    /* the node has `version` */
+    bool staged;   /* DELTAS: for a stage: only the log's beginning counts */
     uint64_t version;
     weir_store_cursor_t cursor;
     weir_digest_t *sums; /* HEAL: of all buckets; owned, see weir_want_release() */

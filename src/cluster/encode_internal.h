@@ -21,6 +21,11 @@ uint64_t encoder_entities(const weir_encoder_t *encoder); /* that there are */
 answer_key_t encoder_key(const weir_want_t *want, bool full, uint64_t latest);
 int encoder_too_large(const weir_encoder_t *encoder, int rc, const char *what, weir_error_t *err);
 
+/* Appends the document of a row, or null, in the form that nodes of `level` know. With a
+ * digester: the hash of the form that is stored, zero if that is what was appended. */
+int encoder_append_document(weir_elements_t *out, const weir_delta_t *row, int64_t level,
+                            weir_digester_t *digester, weir_digest_t *ret_hash);
+
 /* encode_sync.c: of these kinds. The answers are not kept yet. */
 int encode_deltas(weir_encoder_t *encoder, const weir_want_t *want, uint64_t latest,
                   weir_answer_t **ret, weir_error_t *err);

@@ -2,6 +2,8 @@
  * a snapshot, what heals a difference (docs/sync-v1.md, sections 4, 5 and 7). */
 #include "cluster/encode_internal.h"
 
+#include "cluster/compat.h"
+
 #include <stdio.h>
 
 enum {
@@ -13,6 +15,8 @@ enum {
 /* A list of entities on its way into an answer. */
 typedef struct listing {
     weir_elements_t *out;
+    weir_digester_t *digester; /* NULL: nothing is adapted */
+    int64_t level;
     bool first;
     size_t bytes, bytes_max; /* of documents; bytes_max 0: no limit */
     uint64_t count;
@@ -29,6 +33,17 @@ static int append_number(weir_elements_t *out, const char *before, uint64_t numb
     char text[96];
     int len = snprintf(text, sizeof(text), "%s%" PRIu64, before, number);
     return weir_elements_append(out, (weir_str_t){ text, (size_t)len });
+}
+
+/* What a data plane is to count in the place of what it was sent. */
+static int append_hash(weir_elements_t *out, const weir_digest_t *hash)
+{
+    char text[WEIR_DIGEST_TEXT + 1];
+    weir_digest_format(hash, text);
+    int rc = append(out, ",\"hash\":\"");
+    if (rc == WEIR_OK)
+        rc = append(out, text);
+    return rc == WEIR_OK ? append(out, "\"") : rc;
 }
 
 /* Documents are JSON already. */
@@ -48,11 +63,29 @@ static int list_entity(void *context, const weir_delta_t *row)
     l->count++;
     l->version = row->version;
     l->bytes += (size_t)len + row->document.len;
+    weir_digest_t hash = { 0 };
     int rc = weir_elements_append(l->out, (weir_str_t){ head, (size_t)len });
     if (rc == WEIR_OK)
-        rc = weir_elements_append(l->out,
-                                  row->document.data != NULL ? row->document : WEIR_STR("null"));
+        rc = encoder_append_document(l->out, row, l->level, l->digester, &hash);
+    if (rc == WEIR_OK && (hash.high | hash.low) != 0)
+        rc = append_hash(l->out, &hash);
     return rc == WEIR_OK ? append(l->out, "}") : rc;
+}
+
+/* A list for `want`; end_list() whatever comes of it. */
+static int begin_list(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t *answer,
+                      listing_t *ret, weir_error_t *err)
+{
+    *ret = (listing_t){ .out = &answer->elements, .first = true, .level = want->level };
+    return want->level >= weir_compat_newest()
+               ? WEIR_OK
+               : weir_digester_new(weir_store_digest_key(encoder->options.store), &ret->digester,
+                                   err);
+}
+
+static void end_list(listing_t *list)
+{
+    weir_digester_free(list->digester);
 }
 
 /* The same for changes: stops between two versions once there is enough. */
@@ -96,38 +129,36 @@ static int finish(weir_encoder_t *encoder, int rc, const char *what, weir_answer
 
 /* The members after the list come last, because a batch ends where it is full. */
 static int write_deltas(weir_encoder_t *encoder, const weir_want_t *want, uint64_t latest,
-                        weir_answer_t *answer, weir_error_t *err)
+                        weir_answer_t *answer, listing_t *list, weir_error_t *err)
 {
-    listing_t list = { .out = &answer->elements,
-                       .first = true,
-                       .bytes_max = encoder->options.batch_bytes,
-                       .version = want->version };
-    int rc = append_number(list.out,
+    list->bytes_max = encoder->options.batch_bytes;
+    list->version = want->version;
+    int rc = append_number(list->out,
                            "{\"jsonrpc\":\"2.0\",\"method\":\"weir.sync.v1.deltas\","
                            "\"params\":[{\"after\":",
                            want->version);
     if (rc == WEIR_OK)
-        rc = append(list.out, ",\"deltas\":[");
+        rc = append(list->out, ",\"deltas\":[");
     bool cut = false;
     if (rc == WEIR_OK && want->version < latest) {
-        rc = weir_store_deltas(encoder->options.store, want->version, latest, list_change, &list,
+        rc = weir_store_deltas(encoder->options.store, want->version, latest, list_change, list,
                                err);
         cut = rc == WEIR_AGAIN;
         rc = cut ? WEIR_OK : rc;
     }
     if (rc != WEIR_OK)
         return rc;
-    answer->version = cut ? list.version : latest;
-    rc = append_number(list.out, "],\"version\":", answer->version);
+    answer->version = cut ? list->version : latest;
+    rc = append_number(list->out, "],\"version\":", answer->version);
     if (rc == WEIR_OK)
-        rc = append_number(list.out, ",\"newest\":", latest);
+        rc = append_number(list->out, ",\"newest\":", latest);
     if (rc == WEIR_OK)
         rc = append_digest(encoder, answer);
     if (rc == WEIR_OK)
-        rc = append(list.out, "}]}");
+        rc = append(list->out, "}]}");
     pthread_mutex_lock(&encoder->lock);
-    encoder->counters.deltas += list.count;
-    encoder->counters.delta_bytes += list.bytes;
+    encoder->counters.deltas += list->count;
+    encoder->counters.delta_bytes += list->bytes;
     pthread_mutex_unlock(&encoder->lock);
     return rc;
 }
@@ -185,7 +216,11 @@ int encode_deltas(weir_encoder_t *encoder, const weir_want_t *want, uint64_t lat
     weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
     if (answer == NULL)
         return weir_error_memory(err);
-    int rc = write_deltas(encoder, want, latest, answer, err);
+    listing_t list;
+    int rc = begin_list(encoder, want, answer, &list, err);
+    if (rc == WEIR_OK)
+        rc = write_deltas(encoder, want, latest, answer, &list, err);
+    end_list(&list);
     rc = finish(encoder, rc, "one change", answer, ret, err);
     if (rc == WEIR_NOT_FOUND) /* the log was shortened meanwhile */
         return answer_snapshot(encoder, want, "behind", latest, ret, err);
@@ -209,25 +244,24 @@ static int append_cursor(weir_elements_t *out, const weir_store_cursor_t *cursor
 }
 
 static int write_page(weir_encoder_t *encoder, const weir_want_t *want, weir_store_view_t *view,
-                      weir_answer_t *answer, weir_error_t *err)
+                      weir_answer_t *answer, listing_t *list, weir_error_t *err)
 {
-    listing_t list = { .out = &answer->elements, .first = true };
     weir_store_cursor_t cursor = want->cursor;
     bool more = false;
     answer->version = weir_store_view_version(view);
-    int rc = append_number(list.out, "{\"snapshot\":", want->version);
+    int rc = append_number(list->out, "{\"snapshot\":", want->version);
     if (rc == WEIR_OK)
-        rc = append_number(list.out, ",\"version\":", answer->version);
+        rc = append_number(list->out, ",\"version\":", answer->version);
     if (rc == WEIR_OK)
-        rc = append(list.out, ",\"entities\":[");
+        rc = append(list->out, ",\"entities\":[");
     if (rc == WEIR_OK)
-        rc = weir_store_view_page(view, &cursor, encoder->options.batch_bytes, list_entity, &list,
+        rc = weir_store_view_page(view, &cursor, encoder->options.batch_bytes, list_entity, list,
                                   &more, err);
     if (rc == WEIR_OK)
-        rc = append(list.out, "]");
+        rc = append(list->out, "]");
     if (rc == WEIR_OK)
-        rc = append_cursor(list.out, &cursor, more);
-    return rc == WEIR_OK ? append(list.out, "}") : rc;
+        rc = append_cursor(list->out, &cursor, more);
+    return rc == WEIR_OK ? append(list->out, "}") : rc;
 }
 
 int encode_page(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t **ret,
@@ -242,10 +276,14 @@ int encode_page(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t 
     weir_store_view_t *view = NULL;
     if (answer == NULL)
         return weir_error_memory(err);
-    int rc = weir_store_view_open(encoder->options.store, &view, err);
+    listing_t list;
+    int rc = begin_list(encoder, want, answer, &list, err);
     if (rc == WEIR_OK)
-        rc = write_page(encoder, want, view, answer, err);
+        rc = weir_store_view_open(encoder->options.store, &view, err);
+    if (rc == WEIR_OK)
+        rc = write_page(encoder, want, view, answer, &list, err);
     weir_store_view_close(view);
+    end_list(&list);
     return finish(encoder, rc, "a page", answer, ret, err);
 }
 
@@ -283,27 +321,26 @@ static int write_buckets(weir_store_view_t *view, const weir_digest_t *theirs, l
 }
 
 static int write_heal(weir_encoder_t *encoder, const weir_want_t *want, weir_store_view_t *view,
-                      weir_answer_t *answer, weir_error_t *err)
+                      weir_answer_t *answer, listing_t *list, weir_error_t *err)
 {
-    listing_t list = { .out = &answer->elements, .first = true };
     answer->version = weir_store_view_version(view);
     if (want->version > answer->version)
         return weir_error_set(err, WEIR_NOT_FOUND, NULL, "there is no version %" PRIu64,
                               want->version);
-    int rc = append_number(list.out, "{\"after\":", want->version);
+    int rc = append_number(list->out, "{\"after\":", want->version);
     if (rc == WEIR_OK)
-        rc = append_number(list.out, ",\"version\":", answer->version);
+        rc = append_number(list->out, ",\"version\":", answer->version);
     if (rc == WEIR_OK)
         rc = append_digest(encoder, answer);
     if (rc == WEIR_OK)
-        rc = append(list.out, ",\"deltas\":[");
+        rc = append(list->out, ",\"deltas\":[");
     if (rc == WEIR_OK)
-        rc = weir_store_view_deltas(view, want->version, list_entity, &list, err);
+        rc = weir_store_view_deltas(view, want->version, list_entity, list, err);
     if (rc == WEIR_OK)
-        rc = append(list.out, "],\"buckets\":[");
+        rc = append(list->out, "],\"buckets\":[");
     if (rc == WEIR_OK)
-        rc = write_buckets(view, want->sums, &list, err);
-    return rc == WEIR_OK ? append(list.out, "]}") : rc;
+        rc = write_buckets(view, want->sums, list, err);
+    return rc == WEIR_OK ? append(list->out, "]}") : rc;
 }
 
 int encode_heal(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t **ret,
@@ -314,10 +351,14 @@ int encode_heal(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t 
     weir_store_view_t *view = NULL;
     if (answer == NULL)
         return weir_error_memory(err);
-    int rc = weir_store_view_open(encoder->options.store, &view, err);
+    listing_t list;
+    int rc = begin_list(encoder, want, answer, &list, err);
     if (rc == WEIR_OK)
-        rc = write_heal(encoder, want, view, answer, err);
+        rc = weir_store_view_open(encoder->options.store, &view, err);
+    if (rc == WEIR_OK)
+        rc = write_heal(encoder, want, view, answer, &list, err);
     weir_store_view_close(view);
+    end_list(&list);
     rc = finish(encoder, rc, "what differs", answer, ret, err);
     if (rc == WEIR_OK) {
         pthread_mutex_lock(&encoder->lock);

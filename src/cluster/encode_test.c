@@ -1,4 +1,5 @@
 /* encode_test.c -- which answer a node gets, and that it is made once. */
+#include "cluster/compat.h"
 #include "cluster/fixture.h"
 
 /* The answer as JSON; the caller frees. */
@@ -26,6 +27,7 @@ typedef struct ask {
 static weir_want_t want_of(ask_t question)
 {
     return (weir_want_t){ .kind = WEIR_WANT_GET_DELTA,
+                          .level = weir_compat_newest(),
                           .known = question.known,
                           .version = question.version,
                           .dialect = question.dialect };

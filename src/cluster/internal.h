@@ -56,6 +56,7 @@ struct weir_session {
     char ip[WEIR_HELLO_TEXT_MAX + 1], node[WEIR_HELLO_TEXT_MAX + 1];
     weir_dialect_t dialect;
     weir_codec_t codec; /* of what comes after the hello */
+    int64_t level;      /* of its version: what it is sent is adapted to it */
     sync_state_t sync;
     bool ready;      /* the hello is done */
     bool listed;     /* it lists kong.sync.v2 */

@@ -2,6 +2,7 @@
 #include "cluster/internal.h"
 
 #include "base/json.h"
+#include "cluster/compat.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -124,6 +125,14 @@ static int answer_hello(weir_session_t *s, const weir_hello_t *hello, const weir
     return rc;
 }
 
+/* Only who is older than we are is sent something else than what is stored. */
+static int64_t level_of(const weir_session_t *s, const weir_hello_t *hello)
+{
+    int64_t theirs = weir_compat_version(weir_str(hello->version));
+    int64_t ours = weir_compat_version(weir_str(s->options.compat_version));
+    return theirs < 0 || theirs >= ours ? weir_compat_newest() : weir_compat_level(theirs);
+}
+
 static void begin(weir_session_t *s, const weir_hello_t *hello, const weir_offer_t *offer,
                   int64_t now_ms)
 {
@@ -134,6 +143,7 @@ static void begin(weir_session_t *s, const weir_hello_t *hello, const weir_offer
     s->listed = hello->sync;
     s->sync.agreed = offer->sync_v1;
     s->codec = offer->codec;
+    s->level = level_of(s, hello);
     snprintf(s->node, sizeof(s->node), "%s", hello->node_id);
     weir_node_facts_t facts = {
         .node_id = weir_str(s->node),

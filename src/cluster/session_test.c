@@ -262,7 +262,7 @@ static void each_allocation_of_a_conversation_may_fail(void **state)
         talk_t t;
         begin(&t, "3.10.0", true);
         weir_answer_t *made = NULL;
-        weir_want_t all = { .dialect = WEIR_DIALECT_310 };
+        weir_want_t all = { .dialect = WEIR_DIALECT_310, .level = INT64_MAX };
         weir_encoder_answer(t.store.encoder, &all, &made, NULL);
         WEIR_AUTO(buffer) weir_buffer_t bytes;
         weir_buffer_init(&bytes, 1 << 16);

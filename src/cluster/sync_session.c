@@ -73,6 +73,7 @@ static void want_deltas(weir_session_t *s, bool known)
         .number = ++s->next_want,
         .kind = WEIR_WANT_DELTAS,
         .codec = s->codec,
+        .level = s->level,
         .known = known,
         .staged = s->sync.staged,
         .version = s->sync.sent,
@@ -277,7 +278,9 @@ static bool read_cursor(weir_str_t text, weir_store_cursor_t *ret)
 static int take_page(weir_session_t *s, const weir_json_t *id, const weir_json_t *params,
                      weir_error_t *err)
 {
-    weir_want_t want = { .kind = WEIR_WANT_PAGE, .codec = s->codec, .known = true };
+    weir_want_t want = {
+        .kind = WEIR_WANT_PAGE, .codec = s->codec, .level = s->level, .known = true
+    };
     weir_str_t after = weir_json_get_string(params, "after", (weir_str_t){ NULL, 0 });
     if (id == NULL || !read_version(params, "snapshot", &want.version) ||
         !read_cursor(after, &want.cursor))
@@ -306,7 +309,9 @@ static int read_sums(weir_str_t text, weir_digest_t **ret)
 static int take_heal(weir_session_t *s, const weir_json_t *id, const weir_json_t *params,
                      weir_error_t *err)
 {
-    weir_want_t want = { .kind = WEIR_WANT_HEAL, .codec = s->codec, .known = true };
+    weir_want_t want = {
+        .kind = WEIR_WANT_HEAL, .codec = s->codec, .level = s->level, .known = true
+    };
     if (id == NULL || !read_version(params, "version", &want.version))
         return session_close(s, err, "a call to be healed without a version");
     int rc = read_sums(weir_json_get_string(params, "sums", WEIR_STR("")), &want.sums);
