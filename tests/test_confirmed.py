@@ -201,6 +201,9 @@ def test_the_way_of_a_change_can_be_read_by_its_version(fleet):
     for row in change["data_planes"]:
         assert row["state"] == "applied"
         assert change["committed_us"] - 1e5 <= row["applied_us"] <= time.time() * 1e6
+        assert row["sent_us"] <= row["applied_us"] and row["apply_us"] > 0
+    rows = control.data_planes().values()
+    assert [row["digest_equal"] for row in rows if row["connected"]] == [True, True]
     page = control.admin.read("/clustering/changes?size=2")
     assert [row["version"] for row in page["data"]] == [version, version - 1]
     page = control.admin.read(page["next"])

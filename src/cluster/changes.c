@@ -40,7 +40,7 @@ void weir_registry_sent(weir_registry_t *registry, weir_str_t node_id, uint64_t 
 {
     pthread_mutex_lock(&registry->lock);
     node_t *node = registry_find(registry, node_id, false);
-    if (node != NULL && registry->trace != NULL)
+    if (node != NULL && registry->trace != NULL && version > after) /* it carries something */
         add_push(node, &(push_t){ after, version, now_us, 0, -1 });
     pthread_mutex_unlock(&registry->lock);
 }

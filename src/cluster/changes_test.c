@@ -187,6 +187,7 @@ static void pushes_are_remembered_within_bounds(void **state)
     weir_registry_committed(registry, 100, 1000);
     for (uint64_t v = 1; v <= 100; v++) {
         weir_registry_sent(registry, WEIR_STR(FIXTURE_NODE), v - 1, v, (int64_t)(2000 + v));
+        weir_registry_sent(registry, WEIR_STR(FIXTURE_NODE), v, v, 9000); /* with nothing in it */
         weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), v, 1, (int64_t)(3000 + v));
     }
     weir_json_t *c = change(registry, 69); /* the last that is still there */
