@@ -292,3 +292,27 @@ def test_writes_go_on_while_a_full_set_is_on_its_way(nodes):
     settled(control, 40)
     assert snapshots(control) == ["unknown"]
     assert verify(data).returncode == 0
+
+
+@pytest.mark.parametrize("claimed", ["3.6.1", "3.8.0", "3.10.0", "3.11.2"])
+def test_other_versions_stay_in_incremental_sync(nodes, claimed):
+    """The control plane says 3.9.1: to older ones it sends what they know, and the digests agree all the same."""
+    upstream = nodes.upstream()
+    control = nodes.control()
+    data = nodes.data(control.cluster_address, cluster_compat_version=claimed)
+    data.wait_ready()
+    service = control.admin.post("/services", name="s", url=upstream.url)
+    control.admin.post("/routes", name="r", paths=["/r"], service={"id": service["id"]})
+    plugin = control.admin.post("/plugins", name="key-auth", service={"id": service["id"]}, config={"realm": "here"})
+    data.poll("/r", 401)
+    settled(control)
+    reply = data.get("/r")
+    told = 'realm="here"' in reply.headers.get("www-authenticate", "")
+    assert told == (claimed >= "3.7" or claimed.startswith("3.1")), reply.headers
+    control.admin.patch(f"/plugins/{plugin['id']}", config={"hide_credentials": True})
+    control.admin.delete(f"/plugins/{plugin['id']}")
+    data.poll("/r", 200)
+    row = settled(control)
+    assert row["sync_status"] == "normal"
+    assert snapshots(control) == ["unknown"]
+    assert verify(data).returncode == 0
