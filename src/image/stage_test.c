@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -228,6 +229,8 @@ static pid_t fork_child(void)
     fflush(NULL);
     pid_t child = fork();
     assert_true(child >= 0);
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the test fail, nobody waits for it */
     return child;
 }
 

@@ -114,10 +114,11 @@ static bool same_links(MDB_val stored, const links_t *expected, bool exact)
     if (exact && stored.mv_size != expected->count * bytes)
         return false;
     for (size_t i = 0; i < expected->count; i++) {
+        if (stored.mv_size < (i + 1) * bytes)
+            return false;
         const uint8_t *at = (const uint8_t *)stored.mv_data + i * bytes;
-        if (stored.mv_size < (i + 1) * bytes ||
-            memcmp(at + 1, expected->list[i].to.bytes, ID_BYTES) != 0 ||
-            (exact ? *at != expected->list[i].from : (*at & LINK_DOCUMENT) == 0))
+        bool from = exact ? *at == expected->list[i].from : (*at & LINK_DOCUMENT) != 0;
+        if (!from || memcmp(at + 1, expected->list[i].to.bytes, ID_BYTES) != 0)
             return false;
     }
     return true;
