@@ -1,16 +1,11 @@
 /* delta_fuzz.c -- any JSON as what a control plane says after the hello, lines of
  * it one after another, to a client whose image only looks at it. */
 #include "cluster/client_internal.h"
+#include "cluster/fixture_fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { PAYLOAD_MAX = 65536 };
-
-static int on_send(void *context, weir_str_t bytes)
-{
-    (void)context, (void)bytes;
-    return WEIR_OK;
-}
 
 static int on_random(void *context, uint8_t *bytes, size_t count)
 {
@@ -39,28 +34,6 @@ static weir_json_t *on_report(void *context)
     return weir_json_new_object();
 }
 
-static void on_event(void *context, const char *text)
-{
-    (void)context, (void)text;
-}
-
-static int give(weir_client_t *client, weir_str_t json, int64_t now_ms)
-{
-    uint8_t header[WEIR_FRAME_HEADER_MAX];
-    weir_buffer_t block;
-    weir_buffer_t bytes;
-    weir_buffer_init(&block, 4 * PAYLOAD_MAX);
-    weir_buffer_init(&bytes, 4 * PAYLOAD_MAX);
-    weir_codec_deflate(WEIR_CODEC_SNAPPY, json, &block, NULL);
-    size_t len = weir_frame_header(WEIR_FRAME_BINARY, block.len, NULL, header);
-    weir_buffer_append(&bytes, (weir_str_t){ (char *)header, len });
-    weir_buffer_append(&bytes, weir_buffer_str(&block));
-    int rc = weir_client_input(client, weir_buffer_str(&bytes), now_ms, NULL);
-    weir_buffer_release(&block);
-    weir_buffer_release(&bytes);
-    return rc;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     weir_client_t *client = NULL;
@@ -72,11 +45,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .hostname = "h",
         .compat_version = data[0] & 1 ? "3.9.1" : "3.10.0",
         .payload_max = PAYLOAD_MAX,
-        .send = on_send,
+        .send = fuzz_send,
         .random = on_random,
         .apply = on_apply,
         .report = on_report,
-        .event = on_event,
+        .event = fuzz_event,
     };
     if (weir_client_new(&options, 1, &client, NULL) != WEIR_OK)
         return 0;
@@ -87,14 +60,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rc == WEIR_OK)
         rc = pull_ask(client, 0, NULL);
     int64_t now_ms = 0;
-    for (size_t at = 1; at < size && rc == WEIR_OK; now_ms += 200) {
-        const char *line = (const char *)data + at;
-        const char *end = memchr(line, '\n', size - at);
-        size_t len = end != NULL ? (size_t)(end - line) : size - at;
-        rc = give(client, (weir_str_t){ line, len }, now_ms);
+    weir_str_t lines = { (const char *)data + 1, size - 1 };
+    for (weir_str_t line; rc == WEIR_OK && fuzz_line(&lines, &line); now_ms += 200) {
+        weir_buffer_t bytes = fuzz_frame(line, false);
+        rc = weir_client_input(client, weir_buffer_str(&bytes), now_ms, NULL);
+        weir_buffer_release(&bytes);
         if (rc == WEIR_OK)
             rc = weir_client_tick(client, now_ms + 100, NULL);
-        at += len + 1;
     }
     weir_client_free(client);
     return 0;

@@ -1,5 +1,5 @@
 /* rpc_fuzz.c -- any JSON as messages to a session, lines of it one after another. */
-#include "cluster/frame.h"
+#include "cluster/fixture_fuzz.h"
 #include "cluster/hello.h"
 #include "cluster/session.h"
 
@@ -14,28 +14,11 @@ typedef struct host {
     size_t count;
 } host_t;
 
-static int on_send(void *context, weir_str_t bytes)
-{
-    (void)context, (void)bytes;
-    return WEIR_OK;
-}
-
-static int on_send_answer(void *context, weir_answer_t *answer)
-{
-    (void)context, (void)answer;
-    return WEIR_OK;
-}
-
 static void on_want(void *context, const weir_want_t *want)
 {
     host_t *host = context;
     weir_assert(host->count < WANTS_MAX);
     host->wants[host->count++] = *want;
-}
-
-static void on_event(void *context, const char *text)
-{
-    (void)context, (void)text;
 }
 
 static int give(weir_session_t *session, weir_str_t payload)
@@ -51,16 +34,6 @@ static int give(weir_session_t *session, weir_str_t payload)
         weir_frame_mask(bytes.data + len, payload.len, mask);
     int rc = weir_session_input(session, weir_buffer_str(&bytes), 1000, NULL);
     weir_buffer_release(&bytes);
-    return rc;
-}
-
-static int give_message(weir_session_t *session, weir_str_t json)
-{
-    weir_buffer_t block;
-    weir_buffer_init(&block, 4 * PAYLOAD_MAX);
-    weir_codec_deflate(WEIR_CODEC_SNAPPY, json, &block, NULL);
-    int rc = give(session, weir_buffer_str(&block));
-    weir_buffer_release(&block);
     return rc;
 }
 
@@ -80,10 +53,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .registry = registry,
         .ip = WEIR_STR("::1"),
         .context = &host,
-        .send = on_send,
-        .send_answer = on_send_answer,
+        .send = fuzz_send,
+        .send_answer = fuzz_send_answer,
         .want = on_want,
-        .event = on_event,
+        .event = fuzz_event,
     };
     if (weir_session_new(&options, 0, &session, NULL) != WEIR_OK)
         return 0;
@@ -95,17 +68,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
              data[0] & 1 ? "9.1" : "10.0");
     int rc = give(session, weir_str(hello));
     weir_error_t failure = { .code = WEIR_IO, .reason = "no store here" };
-    for (size_t at = 1; at < size && rc == WEIR_OK;) {
-        const char *line = (const char *)data + at;
-        const char *end = memchr(line, '\n', size - at);
-        size_t len = end != NULL ? (size_t)(end - line) : size - at;
-        rc = give_message(session, (weir_str_t){ line, len });
+    weir_str_t lines = { (const char *)data + 1, size - 1 };
+    uint64_t version = 1;
+    for (weir_str_t line; rc == WEIR_OK && fuzz_line(&lines, &line);) {
+        weir_buffer_t bytes = fuzz_frame(line, true);
+        rc = weir_session_input(session, weir_buffer_str(&bytes), 1000, NULL);
+        weir_buffer_release(&bytes);
         if (rc == WEIR_OK)
-            rc = weir_session_notify(session, at, 1000, NULL);
+            rc = weir_session_notify(session, version++, 1000, NULL);
         for (size_t i = 0; i < host.count && rc == WEIR_OK; i++)
             rc = weir_session_answer(session, &host.wants[i], NULL, &failure, 1000, NULL);
         host.count = rc == WEIR_OK ? 0 : host.count;
-        at += len + 1;
     }
     weir_session_free(session, 1000);
     return 0;

@@ -418,15 +418,32 @@ static int delete_row(group_t *g, weir_entity_type_t type, const weir_uuid_t *id
 
 static int delete_with_children(group_t *g, weir_entity_type_t type, const weir_uuid_t *id,
                                 unsigned depth, size_t index, weir_store_result_t *result,
+                                weir_error_t *err);
+
+static int delete_children(group_t *g, const weir_buffer_t *children, unsigned depth, size_t index,
+                           weir_store_result_t *result, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    for (size_t at = 0; rc == WEIR_OK && at < children->len; at += sizeof(referrer_t)) {
+        referrer_t child;
+        memcpy(&child, children->data + at, sizeof(child));
+        rc = delete_with_children(g, child.type, &child.id, depth, index, result, err);
+    }
+    return rc;
+}
+
+static int delete_with_children(group_t *g, weir_entity_type_t type, const weir_uuid_t *id,
+                                unsigned depth, size_t index, weir_store_result_t *result,
                                 weir_error_t *err)
 {
     if (depth > CASCADE_DEPTH_MAX)
         return weir_error_set(err, WEIR_CORRUPT, NULL, "references run in a circle");
     stored_t stored;
     int rc = read_stored(g, type, id, &stored, err);
-    WEIR_AUTO(json) weir_json_t *entity = stored.entity; /* so that it is freed */
-    if (rc != WEIR_OK || !stored.there)
+    if (rc != WEIR_OK || !stored.there) {
+        weir_json_free(stored.entity);
         return rc;
+    }
     WEIR_AUTO(buffer) weir_buffer_t children;
     weir_buffer_init(&children, OP_BYTES_MAX);
     rc = refuse_if_held(g, type, id, index, result, err);
@@ -434,12 +451,8 @@ static int delete_with_children(group_t *g, weir_entity_type_t type, const weir_
         rc = find_cascade(g, type, id, &children, err);
     if (rc == WEIR_OK)
         rc = delete_row(g, type, id, &stored, err);
-    for (size_t at = 0; rc == WEIR_OK && at < children.len; at += sizeof(referrer_t)) {
-        referrer_t child;
-        memcpy(&child, children.data + at, sizeof(child));
-        rc = delete_with_children(g, child.type, &child.id, depth + 1, index, result, err);
-    }
-    return rc;
+    weir_json_free(stored.entity);
+    return rc == WEIR_OK ? delete_children(g, &children, depth + 1, index, result, err) : rc;
 }
 
 int weir_sqlite_apply_delete(group_t *group, weir_entity_type_t type, const weir_uuid_t *id,
