@@ -72,7 +72,7 @@ static weir_json_t *pushed(const char *recording)
     char *line = malloc(LINE_BYTES_MAX);
     assert_non_null(line);
     weir_json_t *table = NULL;
-    while (table == NULL && fgets(line, LINE_BYTES_MAX, file) != NULL) {
+    while (line != NULL && table == NULL && fgets(line, LINE_BYTES_MAX, file) != NULL) {
         weir_json_t *frame = fixture_json(line);
         weir_json_t *message = weir_json_get_mutable(frame, "json");
         if (weir_json_kind(message) == WEIR_JSON_OBJECT)
