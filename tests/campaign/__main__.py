@@ -65,7 +65,9 @@ def group(seed, indexes, group_first, deadline):
                     if result.wrong:
                         break
             finally:
-                fleet.end()
+                strays = fleet.end()
+                if strays and results:
+                    results[-1].wrong.append(f"processes that `weir stop` does not know: {strays}")
     return results
 
 

@@ -40,6 +40,14 @@ def same_set(fleet, node, version, held):
     return wrong
 
 
+def verified(node):
+    """What `weir sync verify` finds: the digest that a node keeps is that of what it holds."""
+    done = node.by_prefix("sync", "verify", fail=False)
+    if done.returncode == 0 or "not available" in done.stderr:
+        return []
+    return [f"{node.title}: sync verify: {done.stdout}{done.stderr}"]
+
+
 def wait_same(fleet, version):
     started = time.monotonic()
     for node in fleet.data:
@@ -119,6 +127,8 @@ def check(fleet, ledger, earlier=()):
     version, held = control_set(fleet)
     seconds = wait_same(fleet, version)
     wrong = []
+    for node in fleet.nodes():
+        wrong += verified(node)
     for node in fleet.data:
         wrong += same_set(fleet, node, version, held)[:SHOWN]
         quarantined = fleet.image(node, "version")[1]

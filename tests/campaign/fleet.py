@@ -214,15 +214,32 @@ class Fleet:
             held[(kind, entity["key" if kind == "parameters" else "id"])] = entity
         return version, held
 
+    def strays(self):
+        """Processes of this fleet that live still, known to pid files or not."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                line = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            except OSError:
+                continue
+            if bytes(self.folder) + b"/" in line and alive(int(entry.name)):
+                found.append(int(entry.name))
+        return found
+
     def end(self):
+        """Everything ends. Returns what did not end by being told so."""
         self.thaw()
         for node in reversed(self.nodes()):
             if node is not None:
                 node.end()
+        strays = self.strays()
+        for pid in strays:
+            os.kill(pid, signal.SIGKILL)
         for relay in self.relays.values():
             relay.close()
         for disk in self.disks.values():
             disk.end()
+        return strays
 
     def keep(self, folder, text):
         """What is needed to understand a failure: logs, files, databases."""
@@ -242,10 +259,6 @@ class Fleet:
                         shutil.copy2(source, to / name)
                 except (OSError, shutil.Error):
                     pass
-
-
-def running(pids):
-    return [pid for pid in pids if alive(pid)]
 
 
 def version_of(text):

@@ -38,7 +38,10 @@ void follower_open(follower_t *f, const world_t *w, bool documented_order, uint6
 
 void follower_close(follower_t *f)
 {
+    char stage[sizeof(f->image.path) + 8]; /* one that was left may be there still */
+    snprintf(stage, sizeof(stage), "%s.stage", f->image.path);
     fixture_close(&f->image);
+    fixture_remove(stage);
 }
 
 /* -- what is to be applied, in memory: a child that dies must not touch the store ---------- */

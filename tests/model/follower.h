@@ -42,7 +42,8 @@ weir_uuid_t stranger_id(unsigned number);
 bool follower_grown(follower_t *f, weir_image_t *image, int rc);
 
 /* proof.c: digests, healing, stages (docs/sync-v1.md).
- * Fails unless the digest of the image is the store's (and the strangers'). */
+ * Fails unless the digest of the image is the store's (and the strangers'), and verifying
+ * finds nothing. */
 void follower_prove(follower_t *f, world_t *w);
 /* Everything once more, in pages, into a stage that takes the image's place; sometimes
  * left half way, and gone on with or thrown away the next time. */

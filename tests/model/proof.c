@@ -34,12 +34,17 @@ void follower_prove(follower_t *f, world_t *w)
 {
     weir_image_state_t state;
     weir_digest_t wanted;
+    weir_image_verdict_t verdict;
     fixture_ok(&f->image, weir_image_state(f->image.image, &state, &f->image.err));
     assert_int_equal(weir_store_digest(w->store.store, state.version, &wanted), WEIR_OK);
     add_strangers(f, w, &wanted);
     assert_true(state.has_digest);
     if (!weir_digest_equal(&state.digest, &wanted))
         fail_msg("version %" PRIu64 ": the digest differs", state.version);
+    fixture_ok(&f->image, weir_image_verify(f->image.image, NULL, NULL, &verdict, &f->image.err));
+    if (verdict.bad_buckets != 0 || verdict.bad_records != 0)
+        fail_msg("version %" PRIu64 ": %zu bad sums, %" PRIu64 " bad records", state.version,
+                 verdict.bad_buckets, verdict.bad_records);
 }
 
 /* -- rows of a view -------------------------------------------------------------------------- */
@@ -50,7 +55,7 @@ typedef struct into {
     int rc; /* of the batch, where WEIR_FULL is no failure */
 } into_t;
 
-static int put_delta_row(void *context, const weir_delta_t *delta)
+static int put_delta(void *context, const weir_delta_t *delta)
 {
     into_t *into = context;
     WEIR_AUTO(json) weir_json_t *row = NULL;
@@ -94,7 +99,7 @@ static int put_page(follower_t *f, weir_image_t *image, weir_store_view_t *view,
     int rc = weir_batch_begin(image, false, version, &into.batch, &f->image.err);
     if (rc != WEIR_OK)
         return rc;
-    rc = weir_store_view_page(view, cursor, PAGE_BYTES, put_delta_row, &into, ret_more, NULL);
+    rc = weir_store_view_page(view, cursor, PAGE_BYTES, put_delta, &into, ret_more, NULL);
     snprintf(stage.cursor, sizeof(stage.cursor), "%d", (int)cursor->type);
     stage.seen = version;
     stage.pages_done = !*ret_more;
@@ -215,7 +220,7 @@ static int heal_bucket(into_t *into, weir_store_view_t *view, unsigned bucket, u
     weir_error_t *err = &into->f->image.err;
     int rc = weir_batch_bucket_begin(into->batch, bucket, err);
     if (rc == WEIR_OK)
-        rc = weir_store_view_bucket(view, bucket, put_delta_row, into, NULL);
+        rc = weir_store_view_bucket(view, bucket, put_delta, into, NULL);
     if (rc == WEIR_OK)
         rc = weir_batch_bucket_end(into->batch, count_found, found, err);
     return rc;
