@@ -293,7 +293,7 @@ int weir_classic_client_new(const weir_classic_client_options_t *options,
     snprintf(c->node_id, sizeof(c->node_id), "%.*s", WEIR_STR_ARG(options->node_id));
     snprintf(c->hostname, sizeof(c->hostname), "%s", options->hostname);
     snprintf(c->compat_version, sizeof(c->compat_version), "%s", options->compat_version);
-    snprintf(c->hash, sizeof(c->hash), "%s", options->hash != NULL ? options->hash : NO_HASH);
+    weir_classic_client_holds(c, NO_HASH);
     weir_upgrade_init(&c->upgrade);
     weir_buffer_init(&c->pending, options->payload_max);
     *ret = c;
@@ -314,6 +314,11 @@ void weir_classic_client_disconnected(weir_classic_client_t *c)
 {
     c->step = CLASSIC_DOWN;
     forget_push(c);
+}
+
+void weir_classic_client_holds(weir_classic_client_t *c, const char *hash)
+{
+    snprintf(c->hash, sizeof(c->hash), "%s", hash);
 }
 
 bool weir_classic_client_ready(const weir_classic_client_t *c)

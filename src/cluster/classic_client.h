@@ -30,7 +30,6 @@ typedef struct weir_classic_client_options {
     const char *hostname, *compat_version;
     const char *const *labels;  /* "key:value", NULL-ended; or NULL */
     const char *const *plugins; /* names, sorted, NULL-ended */
-    const char *hash;           /* of what is held already; NULL: of nothing */
     size_t payload_max;         /* cluster_max_payload */
     void *context;
     int (*send)(void *context, weir_str_t bytes);
@@ -55,6 +54,8 @@ int weir_classic_client_tick(weir_classic_client_t *client, int64_t now_ms, weir
 int64_t weir_classic_client_deadline(const weir_classic_client_t *client);
 void weir_classic_client_disconnected(weir_classic_client_t *client);
 
+/* What is held now, after something else than this client changed it. */
+void weir_classic_client_holds(weir_classic_client_t *client, const char *hash);
 bool weir_classic_client_ready(const weir_classic_client_t *client); /* upgraded */
 const char *weir_classic_client_hash(const weir_classic_client_t *client);
 
