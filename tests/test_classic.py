@@ -436,6 +436,7 @@ def switch(node, **settings):
 
 def served_everywhere(pair, name):
     """A change that is made now arrives."""
+    pair.admin.close()  # its connection may be to a worker that has gone
     pair.route(name)
     pair.data.poll(f"/{name}", 200, timeout=20)
 
