@@ -249,7 +249,9 @@ static int take_info(weir_classic_session_t *s, const weir_frame_t *frame, int64
     s->heard_ms = now_ms;
     if (!classic_version_fits(weir_str(s->options.compat_version), weir_str(s->version))) {
         s->status = "kong_version_incompatible";
+        memcpy(s->hash, WEIR_CLASSIC_NO_HASH, sizeof(s->hash));
         register_node(s, now_ms);
+        note_hash(s, now_ms);
         return end_with(s, err, "its version does not fit: kong_version_incompatible");
     }
     s->ready = true;

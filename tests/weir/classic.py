@@ -42,7 +42,7 @@ class DataPlane:
         self.hostname = hostname
         self.websocket = None
         self.log = []  # every frame that came
-        self.taken = 0  # of them, by waits
+        self.taken = set()  # of them, by waits: indices
         self.hash = NOTHING
         self.answers = True  # whether a push is answered by a ping with its hash
 
@@ -77,13 +77,15 @@ class DataPlane:
         return self.log[-1]
 
     def wait(self, opcode, timeout=5.0):
-        """The next frame of this kind that nobody has waited for; others are passed over."""
+        """The next frame of this kind that nobody has waited for; others stay for who does."""
         deadline = time.monotonic() + timeout
+        at = 0
         while True:
-            while self.taken < len(self.log):
-                self.taken += 1
-                if self.log[self.taken - 1].opcode == opcode:
-                    return self.log[self.taken - 1]
+            for index in range(at, len(self.log)):
+                if self.log[index].opcode == opcode and index not in self.taken:
+                    self.taken.add(index)
+                    return self.log[index]
+            at = len(self.log)
             self.receive(deadline - time.monotonic())
 
     def push(self, timeout=5.0):
@@ -130,9 +132,11 @@ class Session:
         self.info = None
         self.target = ""
         self.open = True
+        self.lock = threading.Lock()
 
     def send(self, opcode, payload=b"", **options):
-        self.websocket.send(opcode, payload, **options)
+        with self.lock:
+            self.websocket.send(opcode, payload, **options)
 
     def push(self, message):
         """A message as gzip JSON; bytes go as they are."""
