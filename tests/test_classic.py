@@ -452,9 +452,9 @@ def test_the_data_plane_switches_while_requests_come(nodes, value):
             pair.data.wait_log("connected", "protocol=classic", mark=mark, timeout=20)
             served_everywhere(pair, f"off{i}")
             mark = switch(pair.data, **{value: "on"})
-            pair.data.wait_log("connected", "protocol=kong.sync.v2", mark=mark, timeout=20)
+            pair.data.wait_log("connected", "protocol=rpc", mark=mark, timeout=20)
             # What it has from pushes has no version: it says that it knows nothing.
-            pair.data.wait_log("applied", "full=yes", mark=mark)
+            pair.data.wait_log("started", "version=0", mark=mark)
             served_everywhere(pair, f"on{i}")
     assert load.requests > 100
     assert load.failures == []
@@ -474,7 +474,7 @@ def test_the_control_plane_switches_while_requests_come(nodes, value):
             served_everywhere(pair, f"off{i}")
             mark = pair.data.mark()
             switch(pair.control, **{value: "on"})
-            pair.data.wait_log("connected", "protocol=kong.sync.v2", mark=mark, timeout=30)
+            pair.data.wait_log("connected", "protocol=rpc", mark=mark, timeout=30)
             served_everywhere(pair, f"on{i}")
     assert load.failures == []
 

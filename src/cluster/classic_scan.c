@@ -4,6 +4,8 @@
  * other value is a run of bytes to its end, which quotes and brackets tell. */
 #include "cluster/classic_scan.h"
 
+#include "base/json.h"
+
 #include <zlib.h>
 
 enum {
@@ -80,10 +82,18 @@ static void begin_run(weir_scan_t *scan, bool name)
         name || (scan->level == LEVEL_LIST ? scan->events.row != NULL : scan->events.value != NULL);
 }
 
+static bool is_json(weir_str_t text)
+{
+    WEIR_AUTO(json) weir_json_t *value = NULL;
+    return weir_json_parse_marked(text, &value, NULL) == WEIR_OK;
+}
+
 /* The text between quotes. Escapes stay: no name that is known has one. */
 static int take_name(weir_scan_t *scan, weir_error_t *err)
 {
     weir_str_t text = weir_buffer_str(&scan->text);
+    if (memchr(text.data, '\\', text.len) != NULL && !is_json(text))
+        return corrupt(err, "a member's name has an escape that is none");
     char *into = scan->level == LEVEL_MESSAGE ? scan->member : scan->list;
     if (text.len < 2 || text.len - 2 > WEIR_SCAN_NAME_MAX)
         return corrupt(err, "a member's name is longer than 64 bytes");

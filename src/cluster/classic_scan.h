@@ -2,7 +2,8 @@
  * row of its config_table as a text of its own (sync-protocol D.2).
  *
  * So a data plane needs memory for a row, not for the set. What is inside a value is
- * not judged here: who parses it does. */
+ * not judged here: who parses it does. What nobody looks at, as a member that is longer
+ * than any known one, only has to end where its quotes and brackets say. */
 #ifndef WEIR_CLASSIC_SCAN_H
 #define WEIR_CLASSIC_SCAN_H
 

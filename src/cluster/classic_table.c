@@ -54,6 +54,9 @@ static int head_value(void *context, bool table, const char *name, weir_str_t te
                       weir_error_t *err)
 {
     heading_t *h = context;
+    WEIR_AUTO(json) weir_json_t *value = NULL;
+    if (text.data != NULL && weir_json_parse_marked(text, &value, NULL) != WEIR_OK)
+        return weir_error_set(err, WEIR_CORRUPT, name, "is no JSON value");
     if (!table) {
         if (strcmp(name, "type") == 0)
             h->head->reconfigure = text.data != NULL && weir_str_is(text, "\"reconfigure\"");
