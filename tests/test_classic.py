@@ -107,9 +107,14 @@ def test_a_data_plane_that_has_it_already_is_not_sent_it_again(fresh):
     with joined(fresh) as node:
         node.push()
         held = node.hash
-    again = classic.DataPlane(fresh.cluster_address, fresh.pair, node_id=node.node_id)
-    again.hash = held
-    with again.connect():
+    again = classic.DataPlane(fresh.cluster_address, fresh.pair, node_id=node.node_id).open()
+    parts, channel = [], again.websocket.channel  # both frames arrive together
+    channel.send, send = parts.append, channel.send
+    again.send(BINARY, json.dumps(classic.basic_info()).encode())
+    again.ping(held)
+    send(b"".join(parts))
+    channel.send = send
+    with again:
         row(fresh, again, config_hash=held)
         fresh.admin.post("/consumers", username="new")
         assert again.table()["consumers"][0]["username"] == "new"
@@ -494,7 +499,7 @@ def test_without_rpc_there_is_no_v2_outlet(off, nodes):
     with pytest.raises(Refused) as refused:
         classic.DataPlane(control.cluster_address, control.pair).open("/../../v2/outlet")
     assert refused.value.status == 404
-    assert control.admin.get("/").json["configuration"]["cluster_rpc_sync"] == "off"
+    assert control.admin.get("/").json["configuration"]["cluster_rpc_sync"] is False
 
 
 # -- a data plane of ours and a control plane that is not -----------------------------------------------------------

@@ -123,8 +123,7 @@ static int on_push(void *context, const weir_classic_update_t *update, weir_erro
 int link_open_classic(agent_t *agent, const weir_classic_client_options_t *common,
                       weir_error_t *err)
 {
-    agent->classic_only =
-        strcmp(weir_setting_string(agent->settings, "cluster_rpc_sync"), "off") == 0;
+    agent->classic_only = !weir_setting_boolean(agent->settings, "cluster_rpc_sync");
     int rc = classic_plugins(agent->settings, &agent->plugins, err);
     if (rc != WEIR_OK)
         return rc;

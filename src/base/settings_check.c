@@ -131,7 +131,7 @@ static int check_role(const weir_settings_t *settings, weir_error_t *err)
 /* Differences travel by JSON-RPC: without it there are none, whatever is set. */
 static int follow_rpc(weir_settings_t *settings, weir_error_t *err)
 {
-    if (is(settings, "cluster_rpc", "on"))
+    if (weir_setting_boolean(settings, "cluster_rpc"))
         return WEIR_OK;
     size_t index = weir_setting_index(WEIR_STR("cluster_rpc_sync"));
     return weir_setting_parse(settings, index, WEIR_STR("off"), err);

@@ -67,9 +67,9 @@ const setting_definition_t weir_setting_table[] = {
       .meaning = "Largest message between the planes, in bytes." },
     { "cluster_dp_labels", SETTING_LABELS, "", .meaning =
       "KEY:VALUE labels of this data plane, with commas between, 10 at the most." },
-    { "cluster_rpc", SETTING_ENUM, "on", "on off", .meaning =
+    { "cluster_rpc", SETTING_BOOLEAN, "on", .meaning =
       "JSON-RPC between the planes; off: the classic full sync alone." },
-    { "cluster_rpc_sync", SETTING_ENUM, "on", "on off", .meaning =
+    { "cluster_rpc_sync", SETTING_BOOLEAN, "on", .meaning =
       "Configuration is sent as differences; off, or cluster_rpc off: classic full sync." },
     { "cluster_data_plane_purge_delay", SETTING_INTEGER, "1209600", .min = 60, .max = INT32_MAX,
       .meaning = "Seconds until a data plane that has gone is forgotten." },

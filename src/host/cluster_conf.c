@@ -71,7 +71,7 @@ int weir_cluster_conf(const weir_settings_t *settings, weir_buffer_t *out, weir_
                             "        location = /v1/outlet {\n"
                             "            weir_cluster_classic;\n"
                             "        }\n");
-    if (strcmp(weir_setting_string(settings, "cluster_rpc"), "on") == 0)
+    if (weir_setting_boolean(settings, "cluster_rpc"))
         weir_buffer_printf(out, "        location = /v2/outlet {\n"
                                 "            weir_cluster;\n"
                                 "        }\n");

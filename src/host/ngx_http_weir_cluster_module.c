@@ -534,7 +534,7 @@ static int open_session(ngx_http_weir_peer_t *peer, int64_t expiry_s, weir_error
     weir_session_options_t options = {
         .payload_max = cluster->payload_max,
         .compat_version = weir_setting_string(settings, "cluster_compat_version"),
-        .sync = strcmp(weir_setting_string(settings, "cluster_rpc_sync"), "on") == 0,
+        .sync = weir_setting_boolean(settings, "cluster_rpc_sync"),
         .sync_v1 = strcmp(weir_setting_string(settings, "cluster_sync_protocol"),
                           WEIR_CAPABILITY_SYNC_V1) == 0,
         .zstd = strcmp(weir_setting_string(settings, "cluster_sync_compression"), "zstd") == 0,
