@@ -370,7 +370,11 @@ def test_the_row_of_a_data_plane_of_ours(off):
     shown = rows[off.data.node_id()]
     assert shown["sync_status"] == "normal" and shown["version"] == "3.9.1"
     assert shown["connected"]
-    wait_until(lambda: off.control.data_planes()[off.data.node_id()]["lag"] == 0)
+    row_of = lambda: off.control.data_planes()[off.data.node_id()]  # noqa: E731
+    shown = wait_until(lambda: row_of() if row_of()["lag"] == 0 else None)
+    status = http.once(off.data.status_address, "/status").json
+    assert status["configuration_hash"] == shown["config_hash"]
+    assert shown["config_hash"] in off.data.sync_status()
 
 
 def test_it_serves_without_a_control_plane_and_over_a_restart(nodes):
