@@ -114,12 +114,14 @@ const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_http_wei
     ngx_uint_t i;
 
     ngx_memzero(ret, sizeof(*ret));
-    for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+    part = &r->headers_in.headers.part;
+    do {
         header = part->elts;
         for (i = 0; i < part->nelts; i++) {
             look_at(&header[i], ret);
         }
-    }
+        part = part->next;
+    } while (part != NULL);
     if (r->method != NGX_HTTP_GET || r->http_version != NGX_HTTP_VERSION_11) {
         return "it asks by something else than GET of HTTP/1.1";
     }
