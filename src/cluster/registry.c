@@ -193,7 +193,7 @@ void weir_registry_status(weir_registry_t *registry, weir_str_t node_id, weir_st
                           int64_t now_ms)
 {
     pthread_mutex_lock(&registry->lock);
-    node_t *node = find(registry, node_id, false);
+    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         node->changed |= set_text(node, "sync_status", status);
         seen(node, now_ms);
