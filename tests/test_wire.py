@@ -11,8 +11,8 @@ from weir.node import built
 GAPS = gaps.read(Path(__file__).parent / "corpus" / "gaps-wire.txt")
 THERE = (wire_replay.CORPUS / "wire").is_dir()
 RECORDINGS = wire_replay.recordings() if THERE else {}
-CLASSIC = sorted(p.stem for p in (wire_replay.CORPUS / "wire").glob("v1-*.jsonl"))
 LONG = [name for name in RECORDINGS if "keepalive" in name]  # more than 50 s of silence each
+SLOW = {"v1-dp-idle"}  # 30 s
 SHORT = [name for name in RECORDINGS if name not in LONG]
 
 pytestmark = [
@@ -49,7 +49,8 @@ def silence(bench):
     return results, threads
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SHORT])
 def test_recorded_exchange(name, bench, silence):
     reason = wire_replay.skipped(name, RECORDINGS[name])
     if reason:
@@ -69,7 +70,3 @@ def test_recorded_silence(name, silence):
 def test_every_gap_is_the_name_of_a_recording():
     assert set(GAPS) <= set(RECORDINGS)
 
-
-@pytest.mark.parametrize("name", ["classic push (v1-*)"])
-def test_classic_push(name):
-    pytest.skip(f"{len(CLASSIC)} recordings: classic full sync is a later delivery")

@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 
 #include "agent/agent_internal.h"
+#include "agent/classic.h"
 #include "agent/retry.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -76,11 +77,17 @@ static void say_failure(agent_t *agent, const char *reason)
 
 static void disconnect(agent_t *agent, const char *reason)
 {
-    bool was_ready = weir_client_ready(agent->client);
-    weir_client_disconnected(agent->client);
+    bool was_ready = link_ready(agent);
+    bool classic_next = link_lost(agent);
     tls_free(agent->tls);
     agent->tls = NULL;
     agent->lost = false;
+    if (classic_next) {
+        agent->retry_ms = weir_clock_monotonic_ms(); /* at once */
+        weir_log(WEIR_LOG_NOTICE, "classic full sync instead control_plane=%s reason=\"%s\"",
+                 agent->address, reason);
+        return;
+    }
     if (was_ready)
         agent->tries = 0;
     agent->retry_ms = weir_clock_monotonic_ms() + retry_delay_ms(agent->tries, random_number());
@@ -94,7 +101,8 @@ static void try_connect(agent_t *agent)
 {
     weir_error_t err = { 0 };
     agent->connecting_ms = weir_clock_monotonic_ms();
-    if (tls_connect(agent->context, agent->address, NULL, &agent->tls, &err) != WEIR_OK)
+    if (link_choose(agent, &err) != WEIR_OK ||
+        tls_connect(agent->context, agent->address, NULL, &agent->tls, &err) != WEIR_OK)
         disconnect(agent, err.reason);
 }
 
@@ -103,7 +111,7 @@ static int handshake(agent_t *agent, int64_t now, weir_error_t *err)
     int rc = tls_handshake(agent->tls, err);
     if (rc == WEIR_AGAIN)
         return WEIR_OK;
-    return rc == WEIR_OK ? weir_client_connected(agent->client, now, err) : rc;
+    return rc == WEIR_OK ? link_connected(agent, now, err) : rc;
 }
 
 static int read_all(agent_t *agent, int64_t now, weir_error_t *err)
@@ -114,7 +122,7 @@ static int read_all(agent_t *agent, int64_t now, weir_error_t *err)
         size_t len = 0;
         rc = tls_read(agent->tls, bytes, sizeof(bytes), &len, err);
         if (rc == WEIR_OK)
-            rc = weir_client_input(agent->client, (weir_str_t){ bytes, len }, now, err);
+            rc = link_input(agent, (weir_str_t){ bytes, len }, now, err);
     }
     return rc == WEIR_AGAIN ? WEIR_OK : rc;
 }
@@ -124,7 +132,7 @@ static void serve_connection(agent_t *agent, short revents)
     weir_error_t err = { 0 };
     int64_t now = weir_clock_monotonic_ms();
     int rc = WEIR_OK;
-    bool was_ready = weir_client_ready(agent->client);
+    bool was_ready = link_ready(agent);
     if (!tls_ready(agent->tls)) {
         if (revents != 0)
             rc = handshake(agent, now, &err);
@@ -134,7 +142,7 @@ static void serve_connection(agent_t *agent, short revents)
         rc = read_all(agent, now, &err);
     }
     if (rc == WEIR_OK)
-        rc = weir_client_tick(agent->client, weir_clock_monotonic_ms(), &err);
+        rc = link_tick(agent, weir_clock_monotonic_ms(), &err);
     weir_error_t flush = { 0 };
     int flushed = tls_flush(agent->tls, &flush); /* a close frame goes out, too */
     if (rc == WEIR_OK && flushed != WEIR_OK) {
@@ -147,10 +155,11 @@ static void serve_connection(agent_t *agent, short revents)
         disconnect(agent, err.reason);
         return;
     }
-    if (!was_ready && weir_client_ready(agent->client)) {
+    if (!was_ready && link_ready(agent)) {
         agent->tries = 0;
         agent->said[0] = '\0';
-        weir_log(WEIR_LOG_NOTICE, "connected control_plane=%s", agent->address);
+        weir_log(WEIR_LOG_NOTICE, "connected control_plane=%s protocol=%s", agent->address,
+                 link_protocol(agent));
         status_connected(&agent->status, true);
     }
 }
@@ -223,7 +232,7 @@ static void update_status(agent_t *agent, bool force)
     weir_image_state_t state = { 0 };
     if (weir_image_state(agent->image, &state, NULL) != WEIR_OK)
         return;
-    status_versions(&agent->status, state.version, weir_client_newest(agent->client),
+    status_versions(&agent->status, state.version, link_newest(agent, state.version),
                     state.quarantined, state.entities, state.complete);
     status_write(&agent->status, force);
 }
@@ -233,7 +242,7 @@ static int64_t next_deadline(const agent_t *agent, int64_t upkeep_ms)
     int64_t at = upkeep_ms;
     if (agent->tls == NULL)
         return agent->retry_ms < at ? agent->retry_ms : at;
-    int64_t client = weir_client_deadline(agent->client);
+    int64_t client = link_deadline(agent);
     return client < at ? client : at;
 }
 
@@ -283,7 +292,7 @@ static int read_node_id(agent_t *agent, weir_error_t *err)
     return WEIR_OK;
 }
 
-static int open_client(agent_t *agent, weir_error_t *err)
+int agent_open_client(agent_t *agent, weir_error_t *err)
 {
     weir_image_state_t state;
     int rc = weir_image_state(agent->image, &state, err);
@@ -317,8 +326,24 @@ static int open_client(agent_t *agent, weir_error_t *err)
     agent->queue_max = 2 * options.payload_max;
     if (state.complete)
         agent->status.expected = RESYNC_SENT;
-    /* Half a set is no set: without a complete one everything is asked for. */
-    return weir_client_new(&options, state.complete ? state.version : 0, &agent->client, err);
+    return weir_client_new(&options, classic_told_version(&state), &agent->client, err);
+}
+
+static int open_classic(agent_t *agent, weir_error_t *err)
+{
+    weir_classic_client_options_t options = {
+        .host = agent->address,
+        .node_id = weir_str(agent->node_id),
+        .hostname = agent->hostname,
+        .compat_version = weir_setting_string(agent->settings, "cluster_compat_version"),
+        .labels = agent->labels,
+        .payload_max = (size_t)weir_setting_integer(agent->settings, "cluster_max_payload"),
+        .context = agent,
+        .send = on_send,
+        .random = on_random,
+        .event = on_event,
+    };
+    return link_open_classic(agent, &options, err);
 }
 
 int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile int *reopen,
@@ -340,7 +365,9 @@ int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile
     if (rc == WEIR_OK)
         rc = agent_open_stage(agent, err);
     if (rc == WEIR_OK)
-        rc = open_client(agent, err);
+        rc = agent_open_client(agent, err);
+    if (rc == WEIR_OK)
+        rc = open_classic(agent, err);
     if (rc == WEIR_OK)
         rc = tls_context_new(settings, &agent->context, err);
     if (rc == WEIR_OK) {
@@ -351,11 +378,13 @@ int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile
         status_connected(&agent->status, false);
         update_status(agent, true);
         weir_image_sync(agent->image, NULL);
-        weir_log(WEIR_LOG_NOTICE, "stopped version=%" PRIu64, weir_client_version(agent->client));
+        weir_log(WEIR_LOG_NOTICE, "stopped version=%" PRIu64, agent->status.version);
     }
     tls_free(agent->tls);
     tls_context_free(agent->context);
     weir_client_free(agent->client);
+    weir_classic_client_free(agent->classic);
+    weir_free(agent->plugins);
     weir_image_close(agent->stage);
     weir_image_close(agent->image);
     weir_free(agent);

@@ -1,6 +1,7 @@
 /* agent_internal.h -- the sync agent from inside.
  *
  *   agent.c   the loop, the connection, the upkeep of the image
+ *   link.c    which protocol a connection speaks
  *   apply.c   batches into the image, what became of them, the report of it
  *   sync.c    weir.sync.v1: what the client asks of this data plane */
 #ifndef WEIR_AGENT_INTERNAL_H
@@ -8,6 +9,7 @@
 
 #include "agent/status.h"
 #include "agent/tls.h"
+#include "cluster/classic_client.h"
 #include "cluster/client.h"
 #include "image/image.h"
 
@@ -20,6 +22,12 @@ typedef struct agent {
     uint64_t stage_entities, stage_expected; /* that came; that will come, about */
     int64_t stage_began_ms, stage_said_ms;
     weir_client_t *client;
+    weir_classic_client_t *classic;
+    const char **plugins; /* their names, for the classic push */
+    bool classic_only;    /* by setting */
+    bool classic_next;    /* the control plane has nothing else: the next connection is */
+    bool classic_now;     /* this one is */
+    bool client_stale;    /* what `client` believes to be here is here no more */
     tls_context_t *context;
     tls_t *tls;
     status_t status;
@@ -36,6 +44,31 @@ typedef struct agent {
     bool dirty;        /* commits since the last image sync */
     int64_t expire_ms; /* when something may expire; 0: look */
 } agent_t;
+
+/* -- agent.c ------------------------------------------------------------------------- */
+
+int agent_open_client(agent_t *agent, weir_error_t *err);
+
+/* -- link.c -------------------------------------------------------------------------- */
+
+/* As the functions of client.h and classic_client.h. */
+bool link_ready(const agent_t *agent);
+int link_connected(agent_t *agent, int64_t now, weir_error_t *err);
+int link_input(agent_t *agent, weir_str_t bytes, int64_t now, weir_error_t *err);
+int link_tick(agent_t *agent, int64_t now, weir_error_t *err);
+int64_t link_deadline(const agent_t *agent);
+const char *link_protocol(const agent_t *agent); /* "classic" or "rpc" */
+
+/* Before a connection: differences, unless the setting or the control plane leaves only
+ * the classic push. After a connection of that kind they are tried again (C.7). */
+int link_choose(agent_t *agent, weir_error_t *err);
+/* After one. True: nothing is wrong, the classic push comes next. */
+bool link_lost(agent_t *agent);
+/* The newest version that is known to exist, if `version` is here. */
+uint64_t link_newest(const agent_t *agent, uint64_t version);
+/* `common`: all but apply and the plugins. */
+int link_open_classic(agent_t *agent, const weir_classic_client_options_t *common,
+                      weir_error_t *err);
 
 /* -- apply.c ------------------------------------------------------------------------- */
 

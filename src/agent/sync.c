@@ -1,6 +1,7 @@
 /* sync.c -- weir.sync.v1: what the client asks of this data plane (client.h,
  * docs/sync-v1.md). A set that comes in pages fills a stage beside the image. */
 #include "agent/agent_internal.h"
+#include "agent/classic.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -35,8 +36,7 @@ static int on_state(void *context, weir_sync_state_t *ret, weir_error_t *err)
     int rc = weir_image_state(agent->image, &state, err);
     if (rc != WEIR_OK)
         return rc;
-    /* Half a set is no set: without a complete one everything is asked for. */
-    *ret = (weir_sync_state_t){ .version = state.complete ? state.version : 0,
+    *ret = (weir_sync_state_t){ .version = classic_told_version(&state),
                                 .has_digest = state.has_digest,
                                 .digest = state.digest };
     rc = weir_image_digest_key(agent->image, ret->key, err);

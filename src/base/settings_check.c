@@ -128,6 +128,15 @@ static int check_role(const weir_settings_t *settings, weir_error_t *err)
     return check_data_plane(settings, err);
 }
 
+/* Differences travel by JSON-RPC: without it there are none, whatever is set. */
+static int follow_rpc(weir_settings_t *settings, weir_error_t *err)
+{
+    if (weir_setting_boolean(settings, "cluster_rpc"))
+        return WEIR_OK;
+    size_t index = weir_setting_index(WEIR_STR("cluster_rpc_sync"));
+    return weir_setting_parse(settings, index, WEIR_STR("off"), err);
+}
+
 /* The settings with listeners that a role opens. */
 static const char *const *listener_names(const weir_settings_t *settings)
 {
@@ -225,6 +234,8 @@ static int check_texts(const weir_settings_t *settings, weir_error_t *err)
 int weir_settings_check(weir_settings_t *settings, weir_error_t *err)
 {
     int rc = role_defaults(settings, err);
+    if (rc == WEIR_OK)
+        rc = follow_rpc(settings, err);
     if (rc == WEIR_OK)
         rc = check_texts(settings, err);
     if (rc == WEIR_OK)

@@ -67,10 +67,10 @@ const setting_definition_t weir_setting_table[] = {
       .meaning = "Largest message between the planes, in bytes." },
     { "cluster_dp_labels", SETTING_LABELS, "", .meaning =
       "KEY:VALUE labels of this data plane, with commas between, 10 at the most." },
-    { "cluster_rpc", SETTING_ENUM, "on", "on off", "on", .meaning =
-      "JSON-RPC between the planes; only on in this build." },
-    { "cluster_rpc_sync", SETTING_ENUM, "on", "on off", "on", .meaning =
-      "Configuration is sent as differences; only on in this build." },
+    { "cluster_rpc", SETTING_BOOLEAN, "on", .meaning =
+      "JSON-RPC between the planes; off: the classic full sync alone." },
+    { "cluster_rpc_sync", SETTING_BOOLEAN, "on", .meaning =
+      "Configuration is sent as differences; off, or cluster_rpc off: classic full sync." },
     { "cluster_data_plane_purge_delay", SETTING_INTEGER, "1209600", .min = 60, .max = INT32_MAX,
       .meaning = "Seconds until a data plane that has gone is forgotten." },
     { "cluster_compat_version", SETTING_TEXT, "3.9.1", .meaning =
@@ -94,6 +94,8 @@ const setting_definition_t weir_setting_table[] = {
       "(ours alone)." },
     { "cluster_trace_versions", SETTING_INTEGER, "4096", .min = 1, .max = 1000000, .meaning =
       "Newest versions whose way to the data planes is remembered (ours alone)." },
+    { "db_update_frequency", SETTING_NUMBER, "5", .min = 0, .max = 3600, .meaning =
+      "Seconds between pushes of the classic full sync: a first change goes at once." },
     { "cluster_heartbeat_interval", SETTING_INTEGER, "30", .min = 1, .max = 3600, .meaning =
       "Seconds of silence after which a data plane pings; after half as many more it "
       "connects anew (ours alone)." },
@@ -234,7 +236,6 @@ const setting_definition_t weir_setting_table[] = {
     { "anonymous_reports", SETTING_INERT, "" },
     { "cluster_cjson", SETTING_INERT, "" },
     { "cluster_v2", SETTING_INERT, "" },
-    { "db_update_frequency", SETTING_INERT, "" },
     { "db_update_propagation", SETTING_INERT, "" },
     { "db_cache_ttl", SETTING_INERT, "" },
     { "db_cache_neg_ttl", SETTING_INERT, "" },

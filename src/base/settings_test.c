@@ -196,6 +196,18 @@ static void older_names_are_known(void **state)
     assert_string_equal(text_of(fixture, "cluster_rpc_sync"), "on");
 }
 
+static void without_rpc_there_are_no_differences(void **state)
+{
+    fixture_t *fixture = *state;
+    accepts(fixture, "cluster_rpc = off\ncluster_rpc_sync = on\ndb_update_frequency = 0.5\n");
+    assert_string_equal(text_of(fixture, "cluster_rpc_sync"), "off");
+    assert_true(weir_setting_number(fixture->settings, "db_update_frequency") == 0.5);
+    accepts(fixture, "cluster_rpc_sync = off\n");
+    assert_string_equal(text_of(fixture, "cluster_rpc"), "on");
+    assert_string_equal(text_of(fixture, "cluster_rpc_sync"), "off");
+    assert_true(weir_setting_number(fixture->settings, "db_update_frequency") == 5);
+}
+
 static void name_seen(void *context, const char *name)
 {
     weir_buffer_printf(context, "%s ", name);
@@ -258,7 +270,8 @@ static void bad_values_are_refused_with_what_is_allowed(void **state)
         { "database = postgres", "database", "not in this build" },
         { "router_flavor = expressions", "router_flavor", "not in this build" },
         { "router_flavor = fancy", "router_flavor", "must be one of" },
-        { "cluster_rpc = off", "cluster_rpc", "not in this build" },
+        { "cluster_rpc = maybe", "cluster_rpc", "" },
+        { "db_update_frequency = -1", "db_update_frequency", "" },
         { "cluster_control_plane = here", "cluster_control_plane", "HOST:PORT" },
         { "node_id = 1234", "node_id", "UUID" },
         { "nginx_worker_processes = many", "nginx_worker_processes", "auto or a number" },
@@ -465,6 +478,7 @@ int main(void)
         TEST(lists_are_split_and_trimmed),
         TEST(the_last_of_equal_directives_counts),
         TEST(older_names_are_known),
+        TEST(without_rpc_there_are_no_differences),
         TEST(settings_without_effect_load_and_are_named),
         TEST(unknown_names_are_refused_with_the_nearest),
         TEST(unknown_variables_of_ours_are_refused_and_theirs_ignored),

@@ -2,6 +2,7 @@
  * its agent says of the control plane. */
 #include "cli/cli.h"
 
+#include "agent/classic.h"
 #include "base/buffer.h"
 #include "base/json.h"
 #include "image/image.h"
@@ -79,7 +80,13 @@ static int print_image(const char *prefix, uint64_t *ret_version, weir_error_t *
     if (rc != WEIR_OK)
         return rc;
     *ret_version = state.version;
-    printf("%-16s %" PRIu64 "\n", "version", state.version);
+    if (classic_is_local(state.version)) {
+        char hash[WEIR_CLASSIC_HASH_MAX + 1];
+        classic_read_hash(prefix, &state, hash);
+        printf("%-16s %s\n", "classic push", hash);
+    } else {
+        printf("%-16s %" PRIu64 "\n", "version", state.version);
+    }
     printf("%-16s %s\n", "complete", state.complete ? "yes" : "no");
     printf("%-16s %" PRIu64 "\n", "entities", state.entities);
     printf("%-16s %" PRIu64 "\n", "quarantined", state.quarantined);
@@ -126,8 +133,10 @@ static void print_report(const char *prefix, uint64_t version)
     double newest = weir_json_get_number(report, "newest", 0);
     if (newest < (double)version)
         newest = (double)version;
-    printf("%-16s %.0f\n", "newest version", newest);
-    printf("%-16s %.0f\n", "behind by", newest - (double)version);
+    if (!classic_is_local(version)) { /* a push has no version: nobody is behind one */
+        printf("%-16s %.0f\n", "newest version", newest);
+        printf("%-16s %.0f\n", "behind by", newest - (double)version);
+    }
     if (error.len > 0)
         printf("%-16s %.*s\n", "last error", WEIR_STR_ARG(error));
     if (resync.len > 0)

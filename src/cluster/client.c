@@ -87,7 +87,7 @@ int weir_client_connected(weir_client_t *c, int64_t now_ms, weir_error_t *err)
     weir_buffer_clear(&c->head);
     c->step = CLIENT_UPGRADE;
     c->started_ms = c->heard_ms = now_ms;
-    c->asking = c->proven = c->flipped = false;
+    c->asking = c->proven = c->flipped = c->unoffered = false;
     c->sync = (client_sync_t){ 0 };
     c->codec = WEIR_CODEC_SNAPPY;
     c->next_id = 0;
@@ -173,6 +173,7 @@ static int take_upgrade(weir_client_t *c, weir_str_t *bytes, weir_error_t *err)
     if (!weir_str_ends(head, WEIR_STR("\r\n\r\n")))
         return WEIR_OK;
     if (!weir_str_starts(head, WEIR_STR("HTTP/1.1 101"))) {
+        c->unoffered = weir_str_starts(head, WEIR_STR("HTTP/1.1 404")); /* cluster_rpc is off */
         const char *end = memchr(head.data, '\r', head.len);
         int len = end != NULL && end - head.data < 100 ? (int)(end - head.data) : 100;
         return weir_error_set(err, WEIR_CLOSED, NULL, "the control plane refuses the upgrade: %.*s",
@@ -319,6 +320,7 @@ static int take_hello(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir
     weir_error_t why = { 0 };
     if (weir_hello_read_answer(payload, &offer, &why) != WEIR_OK)
         return client_closed(err, why.reason);
+    c->unoffered = !offer.sync;
     if (!offer.sync)
         return client_closed(err, "the control plane does not offer kong.sync.v2");
     bool modern = weir_hello_version(weir_str(c->compat_version)) >= WEIR_VERSION_3_10;
@@ -458,6 +460,11 @@ void weir_client_disconnected(weir_client_t *c)
 {
     c->step = CLIENT_DOWN;
     c->asking = false;
+}
+
+bool weir_client_unoffered(const weir_client_t *c)
+{
+    return c->unoffered;
 }
 
 bool weir_client_ready(const weir_client_t *c)

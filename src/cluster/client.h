@@ -127,7 +127,10 @@ int weir_client_tick(weir_client_t *client, int64_t now_ms, weir_error_t *err);
 int64_t weir_client_deadline(const weir_client_t *client);
 void weir_client_disconnected(weir_client_t *client);
 
-bool weir_client_ready(const weir_client_t *client);       /* the hello is done */
+bool weir_client_ready(const weir_client_t *client); /* the hello is done */
+/* This connection showed that the control plane has no kong.sync.v2 for us: the hello
+ * lacks it, or there is no /v2/outlet. Until the next weir_client_connected(). */
+bool weir_client_unoffered(const weir_client_t *client);
 uint64_t weir_client_version(const weir_client_t *client); /* applied */
 uint64_t weir_client_newest(const weir_client_t *client);  /* known to exist */
 

@@ -50,8 +50,9 @@ struct weir_client {
     weir_codec_t codec; /* of what comes after the hello */
     client_sync_t sync;
     bool weir_peer;
-    bool proven;  /* an answer in this dialect was understood, on this connection */
-    bool flipped; /* the other dialect is tried (C.9) */
+    bool unoffered; /* see client.h */
+    bool proven;    /* an answer in this dialect was understood, on this connection */
+    bool flipped;   /* the other dialect is tried (C.9) */
     uint64_t version, newest;
     int64_t started_ms, heard_ms, pinged_ms;
     bool asking;

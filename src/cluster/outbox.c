@@ -9,10 +9,11 @@ enum {
 
 struct weir_outbox_piece {
     weir_outbox_piece_t *next;
-    weir_answer_t *answer; /* NULL: the bytes are behind this struct */
-    weir_str_t bytes;      /* not yet written */
-    size_t room;           /* behind them */
-    bool handed_out;       /* nothing may be added any more */
+    void *owner; /* of the bytes; NULL: they are behind this struct */
+    void (*release)(void *owner);
+    weir_str_t bytes; /* not yet written */
+    size_t room;      /* behind them */
+    bool handed_out;  /* nothing may be added any more */
 };
 
 void weir_outbox_init(weir_outbox_t *outbox, size_t bytes_max)
@@ -26,7 +27,8 @@ static void drop_first(weir_outbox_t *outbox)
     outbox->first = piece->next;
     if (outbox->first == NULL)
         outbox->last = NULL;
-    weir_answer_release(piece->answer);
+    if (piece->owner != NULL)
+        piece->release(piece->owner);
     weir_free(piece);
 }
 
@@ -61,7 +63,7 @@ int weir_outbox_put(weir_outbox_t *outbox, weir_str_t bytes)
     if (!has_room(outbox, bytes.len))
         return WEIR_TOO_LARGE;
     weir_outbox_piece_t *piece = outbox->last;
-    if (piece == NULL || piece->answer != NULL || piece->handed_out || piece->room < bytes.len)
+    if (piece == NULL || piece->owner != NULL || piece->handed_out || piece->room < bytes.len)
         piece = add_piece(outbox, bytes.len < PIECE_BYTES_MIN ? PIECE_BYTES_MIN : bytes.len);
     if (piece == NULL)
         return WEIR_NO_MEMORY;
@@ -73,21 +75,37 @@ int weir_outbox_put(weir_outbox_t *outbox, weir_str_t bytes)
     return WEIR_OK;
 }
 
+int weir_outbox_put_shared(weir_outbox_t *outbox, weir_str_t bytes, void *owner,
+                           void (*release)(void *owner))
+{
+    if (!has_room(outbox, bytes.len))
+        return WEIR_TOO_LARGE;
+    weir_outbox_piece_t *piece = add_piece(outbox, 0);
+    if (piece == NULL)
+        return WEIR_NO_MEMORY;
+    piece->owner = owner;
+    piece->release = release;
+    piece->bytes = bytes;
+    outbox->bytes += bytes.len;
+    return WEIR_OK;
+}
+
+static void release_answer(void *owner)
+{
+    weir_answer_release(owner);
+}
+
 int weir_outbox_put_answer(weir_outbox_t *outbox, weir_answer_t *answer)
 {
     uint64_t uncompressed = 0;
     weir_str_t bytes = weir_answer_elements(answer, &uncompressed);
     if (bytes.len <= ANSWER_COPY_MAX)
         return weir_outbox_put(outbox, bytes);
-    if (!has_room(outbox, bytes.len))
-        return WEIR_TOO_LARGE;
-    weir_outbox_piece_t *piece = add_piece(outbox, 0);
-    if (piece == NULL)
-        return WEIR_NO_MEMORY;
-    piece->answer = weir_answer_keep(answer);
-    piece->bytes = bytes;
-    outbox->bytes += bytes.len;
-    return WEIR_OK;
+    weir_answer_t *kept = weir_answer_keep(answer);
+    int rc = weir_outbox_put_shared(outbox, bytes, kept, release_answer);
+    if (rc != WEIR_OK)
+        weir_answer_release(kept);
+    return rc;
 }
 
 weir_str_t weir_outbox_front(weir_outbox_t *outbox)

@@ -22,6 +22,10 @@ void weir_outbox_release(weir_outbox_t *outbox);
 /* WEIR_TOO_LARGE: bytes_max would be passed, nothing is queued. */
 int weir_outbox_put(weir_outbox_t *outbox, weir_str_t bytes);
 int weir_outbox_put_answer(weir_outbox_t *outbox, weir_answer_t *answer);
+/* Bytes that `owner` keeps; once they are written, or never will be, it is given to
+ * `release`. Not if this fails. */
+int weir_outbox_put_shared(weir_outbox_t *outbox, weir_str_t bytes, void *owner,
+                           void (*release)(void *owner));
 
 /* The next bytes to write, at most one TLS record; empty when there are none.
  * They stay where they are, and as long as they are, until weir_outbox_advance():

@@ -150,7 +150,10 @@ void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t 
         node->changed |= set_text(node, "ip", facts->ip);
         node->changed |= set_text(node, "version", facts->version);
         node->changed |= set(node, "labels", copy_or_null(facts->labels));
-        node->changed |= set(node, "rpc_capabilities", copy_or_null(facts->capabilities));
+        if (facts->capabilities != NULL)
+            node->changed |= set(node, "rpc_capabilities", weir_json_copy(facts->capabilities));
+        else if (weir_json_get(node->row, "rpc_capabilities") == NULL)
+            node->changed |= set(node, "rpc_capabilities", weir_json_new_array());
         node->changed |=
             set(node, "cert_details", certificate_details(facts->certificate_expiry_s));
         node->changed |= set_text(node, "sync_status", WEIR_STR("normal"));
@@ -184,6 +187,18 @@ static void has_now(weir_registry_t *registry, node_t *node, uint64_t version, i
     waiters_move(registry, node, version);
     if (version > registry->highest)
         registry->highest = version;
+}
+
+void weir_registry_status(weir_registry_t *registry, weir_str_t node_id, weir_str_t status,
+                          int64_t now_ms)
+{
+    pthread_mutex_lock(&registry->lock);
+    node_t *node = registry_find(registry, node_id, false);
+    if (node != NULL) {
+        node->changed |= set_text(node, "sync_status", status);
+        seen(node, now_ms);
+    }
+    pthread_mutex_unlock(&registry->lock);
 }
 
 void weir_registry_seen(weir_registry_t *registry, weir_str_t node_id, weir_str_t config_hash,

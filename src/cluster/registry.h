@@ -20,13 +20,16 @@ typedef struct weir_node_facts {
     weir_str_t node_id; /* as the node says it; need not be a UUID */
     weir_str_t hostname, ip, version;
     const weir_json_t *labels;       /* object; or NULL */
-    const weir_json_t *capabilities; /* array; or NULL */
+    const weir_json_t *capabilities; /* array; NULL: those that are known stay (D.4) */
     int64_t certificate_expiry_s;    /* 0: unknown */
 } weir_node_facts_t;
 
 void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
                              int64_t now_ms);
 void weir_registry_disconnected(weir_registry_t *registry, weir_str_t node_id, int64_t now_ms);
+/* Its sync_status (D.5, F.2) is another one than "normal", or that again. */
+void weir_registry_status(weir_registry_t *registry, weir_str_t node_id, weir_str_t status,
+                          int64_t now_ms);
 /* Times `now_us` are Unix time in microseconds (weir_clock_us()). */
 
 /* A push of the versions in (after, version] was queued for it. */

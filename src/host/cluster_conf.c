@@ -68,10 +68,14 @@ int weir_cluster_conf(const weir_settings_t *settings, weir_buffer_t *out, weir_
     weir_buffer_printf(out, "        access_log off;\n"
                             "        client_header_timeout 5s;\n"
                             "        lingering_close off;\n"
-                            "        location = /v2/outlet {\n"
-                            "            weir_cluster;\n"
-                            "        }\n"
-                            "        location / {\n"
+                            "        location = /v1/outlet {\n"
+                            "            weir_cluster_classic;\n"
+                            "        }\n");
+    if (weir_setting_boolean(settings, "cluster_rpc"))
+        weir_buffer_printf(out, "        location = /v2/outlet {\n"
+                                "            weir_cluster;\n"
+                                "        }\n");
+    weir_buffer_printf(out, "        location / {\n"
                             "            return 404;\n"
                             "        }\n"
                             "    }\n");

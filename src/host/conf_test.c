@@ -162,6 +162,20 @@ static void a_tls_listener_needs_certificates(void **state)
     free(conf);
 }
 
+static void without_rpc_only_the_classic_outlet_is_there(void **state)
+{
+    (void)state;
+    weir_error_t err = { 0 };
+    char *conf = conf_of("role = control_plane\n" PAIR, NULL, &err);
+    has(conf, "location = /v1/outlet {\n            weir_cluster_classic;");
+    has(conf, "location = /v2/outlet {");
+    free(conf);
+    conf = conf_of("role = control_plane\ncluster_rpc = off\n" PAIR, NULL, &err);
+    has(conf, "location = /v1/outlet {");
+    lacks(conf, "/v2/outlet");
+    free(conf);
+}
+
 static void listeners_that_are_off_make_no_server(void **state)
 {
     (void)state;
@@ -180,6 +194,7 @@ int main(void)
         cmocka_unit_test(a_worker_gets_files_for_its_connections_within_the_limit),
         cmocka_unit_test(directives_of_the_user_come_into_their_blocks),
         cmocka_unit_test(a_tls_listener_needs_certificates),
+        cmocka_unit_test(without_rpc_only_the_classic_outlet_is_there),
         cmocka_unit_test(listeners_that_are_off_make_no_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /* ngx_http_weir_cluster_module.c -- the cluster listener of a control plane.
  *
- * Owns the connections of data planes from the WebSocket upgrade on: bytes go to a weir_session and
- * come back through an outbox. Everything runs in the event loop of the one worker; what reads the
+ * Owns the connections of data planes from the WebSocket upgrade on: bytes go to a session (of
+ * kong.sync.v2 here, of the classic push in ngx_http_weir_cluster_classic.c) and come back through
+ * an outbox. Everything runs in the event loop of the one worker; what reads the
  * store or compresses runs in the thread pool and hands its result back.
  *
  * A commit wakes the loop through an eventfd, so that a lone change is pushed at
@@ -10,8 +11,8 @@
 
 #include "base/clock.h"
 #include "cluster/hello.h"
-#include "cluster/outbox.h"
 #include "cluster/session.h"
+#include "host/ngx_http_weir_cluster.h"
 #include "host/ngx_http_weir_cluster_upgrade.h"
 
 #include <ngx_thread_pool.h>
@@ -38,18 +39,6 @@ typedef struct {
 typedef struct {
     ngx_flag_t enabled; /* ... of this server: its refusals are logged */
 } ngx_http_weir_cluster_srv_conf_t;
-
-typedef struct {
-    ngx_queue_t queue;
-    ngx_connection_t *connection; /* NULL: closed; lives on for its works */
-    ngx_http_request_t *request;
-    weir_session_t *session;
-    weir_outbox_t out;
-    ngx_uint_t works;
-    int64_t written_ms; /* when the outbox last moved, or was empty */
-    unsigned closing : 1;
-    unsigned failed : 1; /* out of memory inside a callback */
-} ngx_http_weir_peer_t;
 
 /* One question to the encoder, on its way through the thread pool. */
 typedef struct {
@@ -87,6 +76,7 @@ typedef struct {
 static void *ngx_http_weir_cluster_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_weir_cluster_create_srv_conf(ngx_conf_t *cf);
 static char *ngx_http_weir_cluster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_http_weir_cluster_classic(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static ngx_int_t ngx_http_weir_cluster_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_weir_cluster_init_process(ngx_cycle_t *cycle);
 static void ngx_http_weir_cluster_exit_process(ngx_cycle_t *cycle);
@@ -98,6 +88,9 @@ static ngx_command_t ngx_http_weir_cluster_commands[] = {
     /* weir_cluster; -- this location is where data planes connect */
     { ngx_string("weir_cluster"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, ngx_http_weir_cluster,
       NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
+    /* weir_cluster_classic; -- ... those of the classic push */
+    { ngx_string("weir_cluster_classic"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS,
+      ngx_http_weir_cluster_classic, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
     ngx_null_command,
 };
 
@@ -129,6 +122,11 @@ ngx_module_t ngx_http_weir_cluster_module = {
 
 static int64_t now_ms(void)
 {
+    return ngx_http_weir_now_ms();
+}
+
+int64_t ngx_http_weir_now_ms(void)
+{
     ngx_time_t *now = ngx_timeofday();
     return (int64_t)now->sec * 1000 + (int64_t)now->msec;
 }
@@ -146,21 +144,33 @@ static void *ngx_http_weir_cluster_create_srv_conf(ngx_conf_t *cf)
 }
 
 static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_weir_cluster_classic_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_weir_cluster_log(ngx_http_request_t *r);
 
-static char *ngx_http_weir_cluster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+static char *ngx_http_weir_cluster_set(ngx_conf_t *cf, ngx_http_weir_cluster_main_conf_t *main_conf,
+                                       ngx_http_handler_pt handler)
 {
-    ngx_http_weir_cluster_main_conf_t *main_conf = conf;
     ngx_http_weir_cluster_srv_conf_t *server;
     ngx_http_core_loc_conf_t *location;
 
-    (void)cmd;
     location = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    location->handler = ngx_http_weir_cluster_handler;
+    location->handler = handler;
     server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_weir_cluster_module);
     server->enabled = 1;
     main_conf->enabled = 1;
     return NGX_CONF_OK;
+}
+
+static char *ngx_http_weir_cluster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    (void)cmd;
+    return ngx_http_weir_cluster_set(cf, conf, ngx_http_weir_cluster_handler);
+}
+
+static char *ngx_http_weir_cluster_classic(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    (void)cmd;
+    return ngx_http_weir_cluster_set(cf, conf, ngx_http_weir_cluster_classic_handler);
 }
 
 static ngx_int_t ngx_http_weir_cluster_postconfiguration(ngx_conf_t *cf)
@@ -179,7 +189,7 @@ static ngx_int_t ngx_http_weir_cluster_postconfiguration(ngx_conf_t *cf)
 
 /* -- the life of a connection -------------------------------------------------------------- */
 
-static void ngx_http_weir_peer_unref(ngx_http_weir_peer_t *peer)
+void ngx_http_weir_peer_unref(ngx_http_weir_peer_t *peer)
 {
     if (peer->connection == NULL && peer->works == 0) {
         ngx_free(peer);
@@ -191,7 +201,9 @@ static void ngx_http_weir_peer_cleanup(void *data)
 {
     ngx_http_weir_peer_t *peer = data;
     ngx_queue_remove(&peer->queue);
-    weir_session_free(peer->session, now_ms());
+    if (peer->session != NULL) {
+        peer->protocol->free(peer->session, now_ms());
+    }
     peer->session = NULL;
     weir_outbox_release(&peer->out);
     peer->connection = NULL;
@@ -240,14 +252,14 @@ static void ngx_http_weir_peer_flush(ngx_http_weir_peer_t *peer)
 }
 
 /* After each call of the session: its verdict, then what it wants to say. */
-static void ngx_http_weir_peer_after(ngx_http_weir_peer_t *peer, int rc, const weir_error_t *err)
+void ngx_http_weir_peer_after(ngx_http_weir_peer_t *peer, int rc, const weir_error_t *err)
 {
     if (peer->failed && rc == WEIR_OK) {
         rc = WEIR_NO_MEMORY;
         err = NULL;
     }
     if (rc != WEIR_OK && !peer->closing) {
-        weir_str_t node = weir_session_node(peer->session);
+        weir_str_t node = peer->protocol->node(peer->session);
         ngx_log_error(NGX_LOG_NOTICE, peer->connection->log, 0,
                       "weir: data plane disconnected node=%*s peer=%V reason=\"%s\"", node.len,
                       node.data, &peer->connection->addr_text,
@@ -292,7 +304,7 @@ static void ngx_http_weir_peer_read(ngx_event_t *rev)
         }
         if (got <= 0) {
             if (!peer->closing) {
-                weir_str_t node = weir_session_node(peer->session);
+                weir_str_t node = peer->protocol->node(peer->session);
                 ngx_log_error(NGX_LOG_NOTICE, c->log, 0,
                               "weir: data plane gone node=%*s peer=%V reason=\"%s\"", node.len,
                               node.data, &c->addr_text,
@@ -303,7 +315,7 @@ static void ngx_http_weir_peer_read(ngx_event_t *rev)
         }
         if (!peer->closing) {
             weir_str_t input = { (const char *)bytes, (size_t)got };
-            rc = weir_session_input(peer->session, input, now_ms(), &err);
+            rc = peer->protocol->input(peer->session, input, now_ms(), &err);
         }
         if (!rev->ready) {
             break; /* it has seen the end of what is there: asking again is a system call */
@@ -480,25 +492,49 @@ static void ngx_http_weir_cluster_pump(void)
 {
     run_lane(&cluster->increments);
     run_lane(&cluster->fulls);
+    ngx_http_weir_classic_pump();
 }
 
 /* -- the upgrade ------------------------------------------------------------------------------- */
 
-static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64_t expiry_s)
+static void session_free(void *session, int64_t now)
+{
+    weir_session_free(session, now);
+}
+
+static int session_input(void *session, weir_str_t bytes, int64_t now, weir_error_t *err)
+{
+    return weir_session_input(session, bytes, now, err);
+}
+
+static int session_tick(void *session, int64_t now, weir_error_t *err)
+{
+    return weir_session_tick(session, now, err);
+}
+
+static int session_notify(void *session, uint64_t version, int64_t now, weir_error_t *err)
+{
+    return weir_session_notify(session, version, now, err);
+}
+
+static weir_str_t session_node(const void *session)
+{
+    return weir_session_node(session);
+}
+
+/* kong.sync.v2 */
+static const ngx_http_weir_protocol_t sync_protocol = {
+    session_free, session_input, session_tick, session_notify, session_node,
+};
+
+static int open_session(ngx_http_weir_peer_t *peer, int64_t expiry_s, weir_error_t *err)
 {
     const weir_settings_t *settings = cluster->conf->settings;
-    ngx_http_weir_peer_t *peer = ngx_calloc(sizeof(*peer), r->connection->log);
-    if (peer == NULL) {
-        return NULL;
-    }
-    peer->connection = r->connection;
-    peer->request = r;
-    peer->written_ms = now_ms();
-    weir_outbox_init(&peer->out, 2 * cluster->payload_max + OUTBOX_SLACK_BYTES);
+    weir_session_t *session = NULL;
     weir_session_options_t options = {
         .payload_max = cluster->payload_max,
         .compat_version = weir_setting_string(settings, "cluster_compat_version"),
-        .sync = strcmp(weir_setting_string(settings, "cluster_rpc_sync"), "on") == 0,
+        .sync = weir_setting_boolean(settings, "cluster_rpc_sync"),
         .sync_v1 = strcmp(weir_setting_string(settings, "cluster_sync_protocol"),
                           WEIR_CAPABILITY_SYNC_V1) == 0,
         .zstd = strcmp(weir_setting_string(settings, "cluster_sync_compression"), "zstd") == 0,
@@ -507,7 +543,7 @@ static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64
         .holds = peer_holds,
         .clock_us = peer_clock_us,
         .registry = cluster->registry,
-        .ip = ngx_http_weir_str(r->connection->addr_text),
+        .ip = ngx_http_weir_str(peer->connection->addr_text),
         .certificate_expiry_s = expiry_s,
         .context = peer,
         .send = peer_send,
@@ -515,9 +551,32 @@ static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64
         .want = peer_want,
         .event = peer_event,
     };
+    int rc = weir_session_new(&options, now_ms(), &session, err);
+    if (rc != WEIR_OK) {
+        return rc;
+    }
+    peer->protocol = &sync_protocol;
+    peer->session = session;
+    return weir_session_notify(session, weir_store_version(cluster->conf->store), now_ms(), err);
+}
+
+/* `query`: of a classic data plane; NULL: of another one. */
+static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64_t expiry_s,
+                                                    const weir_classic_query_t *query)
+{
+    ngx_http_weir_peer_t *peer = ngx_calloc(sizeof(*peer), r->connection->log);
+    if (peer == NULL) {
+        return NULL;
+    }
+    peer->connection = r->connection;
+    peer->request = r;
+    peer->written_ms = now_ms();
+    weir_outbox_init(&peer->out, 2 * cluster->payload_max + OUTBOX_SLACK_BYTES);
     weir_error_t err = { 0 };
     ngx_http_cleanup_t *cleanup = ngx_http_cleanup_add(r, 0);
-    if (cleanup == NULL || weir_session_new(&options, now_ms(), &peer->session, &err) != WEIR_OK) {
+    if (cleanup == NULL ||
+        (query != NULL ? ngx_http_weir_classic_session(peer, query, expiry_s, &err)
+                       : open_session(peer, expiry_s, &err)) != WEIR_OK) {
         ngx_free(peer);
         return NULL;
     }
@@ -527,33 +586,30 @@ static ngx_http_weir_peer_t *ngx_http_weir_peer_new(ngx_http_request_t *r, int64
     return peer;
 }
 
-static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
+/* Why nobody who cannot prove who it is, or asks wrongly, comes in; NULL: it may. */
+static const char *ngx_http_weir_cluster_refusal(ngx_http_request_t *r, int64_t *ret_expiry_s,
+                                                 ngx_http_weir_upgrade_t *ret)
+{
+    const char *reason = ngx_http_weir_cluster_distrust(
+        r->connection, weir_setting_string(cluster->conf->settings, "cluster_mtls"), ret_expiry_s);
+    return reason != NULL ? reason : ngx_http_weir_cluster_no_upgrade(r, ret);
+}
+
+static ngx_int_t ngx_http_weir_cluster_refuse(ngx_http_request_t *r, const char *reason)
+{
+    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
+                  "weir: data plane refused peer=%V reason=\"%s\"", &r->connection->addr_text,
+                  reason);
+    return NGX_HTTP_CLOSE;
+}
+
+static ngx_int_t ngx_http_weir_cluster_serve(ngx_http_request_t *r, ngx_http_weir_peer_t *peer,
+                                             ngx_str_t key, ngx_str_t protocol)
 {
     ngx_connection_t *c = r->connection;
-    ngx_str_t key = ngx_null_string;
-    int64_t expiry_s = 0;
     u_char head[512];
 
-    if (cluster == NULL) {
-        return NGX_HTTP_CLOSE;
-    }
-    const char *reason = ngx_http_weir_cluster_distrust(
-        c, weir_setting_string(cluster->conf->settings, "cluster_mtls"), &expiry_s);
-    if (reason == NULL) {
-        reason = ngx_http_weir_cluster_no_upgrade(r, &key);
-    }
-    if (reason != NULL) {
-        ngx_log_error(NGX_LOG_NOTICE, c->log, 0, "weir: data plane refused peer=%V reason=\"%s\"",
-                      &c->addr_text, reason);
-        return NGX_HTTP_CLOSE;
-    }
-    ngx_http_weir_peer_t *peer = ngx_http_weir_peer_new(r, expiry_s);
-    if (peer == NULL) {
-        return NGX_ERROR;
-    }
     ngx_http_set_ctx(r, peer, ngx_http_weir_cluster_module);
-    weir_session_notify(peer->session, weir_store_version(cluster->conf->store), now_ms(), NULL);
-
     r->main->count++;
     r->keepalive = 0;
     r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
@@ -563,7 +619,7 @@ static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
     c->idle = 1; /* a graceful end of the worker reaches it */
     (void)ngx_tcp_nodelay(c);
 
-    size_t len = ngx_http_weir_cluster_accept(key, head, sizeof(head));
+    size_t len = ngx_http_weir_cluster_accept(key, protocol, head, sizeof(head));
     (void)weir_outbox_put(&peer->out, (weir_str_t){ (const char *)head, len });
     weir_error_t err = { 0 };
     int rc = WEIR_OK;
@@ -571,7 +627,7 @@ static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
         weir_str_t early = { (const char *)r->header_in->pos,
                              (size_t)(r->header_in->last - r->header_in->pos) };
         r->header_in->pos = r->header_in->last;
-        rc = weir_session_input(peer->session, early, now_ms(), &err);
+        rc = peer->protocol->input(peer->session, early, now_ms(), &err);
     }
     if (rc != WEIR_OK) {
         peer->closing = 1;
@@ -580,6 +636,54 @@ static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
     ngx_post_event(c->write, &ngx_posted_events);
     ngx_post_event(c->read, &ngx_posted_events);
     return NGX_DONE;
+}
+
+static ngx_int_t ngx_http_weir_cluster_handler(ngx_http_request_t *r)
+{
+    static ngx_str_t protocol = ngx_string("kong.meta.v1");
+    ngx_http_weir_upgrade_t upgrade;
+    int64_t expiry_s = 0;
+
+    if (cluster == NULL) {
+        return NGX_HTTP_CLOSE;
+    }
+    const char *reason = ngx_http_weir_cluster_refusal(r, &expiry_s, &upgrade);
+    if (reason == NULL && !upgrade.meta) {
+        reason = "its Sec-WebSocket-Protocol lacks kong.meta.v1";
+    }
+    if (reason != NULL) {
+        return ngx_http_weir_cluster_refuse(r, reason);
+    }
+    ngx_http_weir_peer_t *peer = ngx_http_weir_peer_new(r, expiry_s, NULL);
+    return peer != NULL ? ngx_http_weir_cluster_serve(r, peer, upgrade.key, protocol) : NGX_ERROR;
+}
+
+/* sync-protocol A.2: whatever subprotocol is offered is agreed to, as the original does. */
+static ngx_int_t ngx_http_weir_cluster_classic_handler(ngx_http_request_t *r)
+{
+    ngx_http_weir_upgrade_t upgrade;
+    weir_classic_query_t query;
+    int64_t expiry_s = 0;
+
+    if (cluster == NULL) {
+        return NGX_HTTP_CLOSE;
+    }
+    const char *reason = ngx_http_weir_cluster_distrust(
+        r->connection, weir_setting_string(cluster->conf->settings, "cluster_mtls"), &expiry_s);
+    if (reason != NULL) {
+        return ngx_http_weir_cluster_refuse(r, reason);
+    }
+    weir_classic_query_read(ngx_http_weir_str(r->args), &query);
+    if (query.node_id.data == NULL || query.version.data == NULL) {
+        return NGX_HTTP_BAD_REQUEST;
+    }
+    reason = ngx_http_weir_cluster_no_upgrade(r, &upgrade);
+    if (reason != NULL) {
+        return ngx_http_weir_cluster_refuse(r, reason);
+    }
+    ngx_http_weir_peer_t *peer = ngx_http_weir_peer_new(r, expiry_s, &query);
+    return peer != NULL ? ngx_http_weir_cluster_serve(r, peer, upgrade.key, upgrade.protocol)
+                        : NGX_ERROR;
 }
 
 /* What nginx itself refused on this listener, and why. */
@@ -640,12 +744,13 @@ static void woken(ngx_event_t *rev)
         ngx_http_weir_peer_t *peer = ngx_queue_data(q, ngx_http_weir_peer_t, queue);
         next = ngx_queue_next(q); /* this one may go */
         weir_error_t err = { 0 };
-        if (!peer->closing) {
-            int rc = weir_session_notify(peer->session, version, now_ms(), &err);
+        if (!peer->closing && peer->protocol->notify != NULL) {
+            int rc = peer->protocol->notify(peer->session, version, now_ms(), &err);
             ngx_http_weir_peer_after(peer, rc, &err);
         }
     }
     ngx_http_weir_cluster_pump(); /* what the sessions want now */
+    ngx_http_weir_classic_committed(version);
 }
 
 static void save_in_thread(void *data, ngx_log_t *log)
@@ -691,7 +796,7 @@ static void tick_peer(ngx_http_weir_peer_t *peer, int64_t now)
     weir_error_t err = { 0 };
     int64_t stalled = now - peer->written_ms;
     if (peer->out.first != NULL && stalled > (peer->closing ? CLOSE_MS_MAX : STALL_MS_MAX)) {
-        weir_str_t node = weir_session_node(peer->session);
+        weir_str_t node = peer->protocol->node(peer->session);
         ngx_log_error(NGX_LOG_WARN, peer->connection->log, 0,
                       "weir: data plane too slow, disconnected node=%*s peer=%V waiting_bytes=%uz",
                       node.len, node.data, &peer->connection->addr_text, peer->out.bytes);
@@ -699,7 +804,7 @@ static void tick_peer(ngx_http_weir_peer_t *peer, int64_t now)
         return;
     }
     if (!peer->closing) {
-        int rc = weir_session_tick(peer->session, now, &err);
+        int rc = peer->protocol->tick(peer->session, now, &err);
         ngx_http_weir_peer_after(peer, rc, &err);
     }
 }
@@ -812,6 +917,9 @@ static ngx_int_t ngx_http_weir_cluster_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
     conf->registry = cluster->registry;
+    if (ngx_http_weir_classic_open(cycle, conf, cluster->pool, &cluster->peers) != NGX_OK) {
+        return NGX_ERROR;
+    }
     weir_store_watch(conf->store, committed, cluster);
 
     cluster->tick_connection.fd = (ngx_socket_t)-1;
@@ -835,6 +943,7 @@ static void ngx_http_weir_cluster_exit_process(ngx_cycle_t *cycle)
     (void)weir_registry_save(cluster->registry, cluster->conf->store, WEIR_REGISTRY_NODES_MAX,
                              now_ms(), &err);
     ngx_close_connection(cluster->wake);
+    ngx_http_weir_classic_close();
     /* Encoder and registry stay: connections that are cut off now still refer to
      * them, and the process ends. */
     cluster->conf->registry = NULL;

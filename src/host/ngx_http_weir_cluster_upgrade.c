@@ -57,10 +57,7 @@ const char *ngx_http_weir_cluster_distrust(ngx_connection_t *c, const char *mode
     return reason;
 }
 
-typedef struct {
-    ngx_str_t key;
-    ngx_flag_t upgrade, connection, version, protocol;
-} ngx_http_weir_upgrade_t;
+enum { KEY_MAX = 128, PROTOCOL_MAX = 128 };
 
 /* Whether a comma-separated list has the word. */
 static ngx_flag_t has_word(ngx_str_t list, const char *word, ngx_flag_t any_case)
@@ -103,46 +100,47 @@ static void look_at(const ngx_table_elt_t *header, ngx_http_weir_upgrade_t *ret)
     } else if (is_named(header, "sec-websocket-version")) {
         ret->version = has_word(header->value, "13", 0);
     } else if (is_named(header, "sec-websocket-protocol")) {
-        ret->protocol |= has_word(header->value, "kong.meta.v1", 0);
+        ret->meta |= has_word(header->value, "kong.meta.v1", 0);
+        ret->protocol = header->value;
     } else if (is_named(header, "sec-websocket-key")) {
         ret->key = header->value;
     }
 }
 
-const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_str_t *ret_key)
+const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_http_weir_upgrade_t *ret)
 {
-    ngx_http_weir_upgrade_t found;
     ngx_list_part_t *part;
     ngx_table_elt_t *header;
     ngx_uint_t i;
 
-    ngx_memzero(&found, sizeof(found));
-    for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+    ngx_memzero(ret, sizeof(*ret));
+    part = &r->headers_in.headers.part;
+    do {
         header = part->elts;
         for (i = 0; i < part->nelts; i++) {
-            look_at(&header[i], &found);
+            look_at(&header[i], ret);
         }
-    }
-    *ret_key = found.key;
+        part = part->next;
+    } while (part != NULL);
     if (r->method != NGX_HTTP_GET || r->http_version != NGX_HTTP_VERSION_11) {
         return "it asks by something else than GET of HTTP/1.1";
     }
     if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
         return "its request has a body";
     }
-    if (!found.upgrade || !found.connection) {
+    if (!ret->upgrade || !ret->connection) {
         return "it asks for no upgrade to websocket";
     }
-    if (!found.version) {
+    if (!ret->version) {
         return "its Sec-WebSocket-Version is not 13";
     }
-    if (found.key.len == 0 || found.key.len > 128) {
+    if (ret->key.len == 0 || ret->key.len > KEY_MAX) {
         return "its Sec-WebSocket-Key is missing or too long";
     }
-    return found.protocol ? NULL : "its Sec-WebSocket-Protocol lacks kong.meta.v1";
+    return ret->protocol.len > PROTOCOL_MAX ? "its Sec-WebSocket-Protocol is too long" : NULL;
 }
 
-size_t ngx_http_weir_cluster_accept(ngx_str_t key, u_char *out, size_t size)
+size_t ngx_http_weir_cluster_accept(ngx_str_t key, ngx_str_t protocol, u_char *out, size_t size)
 {
     static const char magic[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     u_char digest[20];
@@ -156,11 +154,11 @@ size_t ngx_http_weir_cluster_accept(ngx_str_t key, u_char *out, size_t size)
     ngx_sha1_update(&sha1, magic, sizeof(magic) - 1);
     ngx_sha1_final(digest, &sha1);
     ngx_encode_base64(&to, &from);
-    u_char *end =
-        ngx_snprintf(out, size,
-                     "HTTP/1.1 101 Switching Protocols" CRLF "Date: %V" CRLF
-                     "Connection: upgrade" CRLF "Sec-WebSocket-Protocol: kong.meta.v1" CRLF
-                     "Upgrade: websocket" CRLF "Sec-WebSocket-Accept: %V" CRLF CRLF,
-                     &ngx_cached_http_time, &to);
+    u_char *end = ngx_snprintf(
+        out, size,
+        "HTTP/1.1 101 Switching Protocols" CRLF "Date: %V" CRLF "Connection: upgrade" CRLF
+        "%s%V%sUpgrade: websocket" CRLF "Sec-WebSocket-Accept: %V" CRLF CRLF,
+        &ngx_cached_http_time, protocol.len > 0 ? "Sec-WebSocket-Protocol: " : "", &protocol,
+        protocol.len > 0 ? CRLF : "", &to);
     return (size_t)(end - out);
 }

@@ -12,10 +12,17 @@
 const char *ngx_http_weir_cluster_distrust(ngx_connection_t *c, const char *mode,
                                            int64_t *ret_expiry_s);
 
-/* Why the request is no upgrade that we take, or NULL. *ret_key: its Sec-WebSocket-Key. */
-const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_str_t *ret_key);
+typedef struct {
+    ngx_str_t key;      /* Sec-WebSocket-Key */
+    ngx_str_t protocol; /* Sec-WebSocket-Protocol as it was offered; len 0: none */
+    ngx_flag_t upgrade, connection, version, meta; /* meta: kong.meta.v1 is offered */
+} ngx_http_weir_upgrade_t;
 
-/* Writes the 101 answer to `out`, at most `size` bytes; how many. */
-size_t ngx_http_weir_cluster_accept(ngx_str_t key, u_char *out, size_t size);
+/* Why the request is no upgrade that we take, or NULL. */
+const char *ngx_http_weir_cluster_no_upgrade(ngx_http_request_t *r, ngx_http_weir_upgrade_t *ret);
+
+/* Writes the 101 answer to `out`, at most `size` bytes; how many. `protocol`: the one
+ * agreed upon; len 0: none. */
+size_t ngx_http_weir_cluster_accept(ngx_str_t key, ngx_str_t protocol, u_char *out, size_t size);
 
 #endif

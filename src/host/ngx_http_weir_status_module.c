@@ -5,7 +5,9 @@
  * numbers of nginx, one look into the image or into the store. */
 #include "node/ngx_http_weir.h"
 
+#include "agent/classic.h"
 #include "base/buffer.h"
+#include "base/json.h"
 #include "cluster/registry.h"
 #include "image/image.h"
 
@@ -101,6 +103,21 @@ static void ngx_http_weir_status_look(ngx_http_weir_status_t *status, ngx_log_t 
 
 /* -- saying -------------------------------------------------------------------------- */
 
+/* Of a classic push its hash, as its control plane knows it; else the version. */
+static void ngx_http_weir_status_hash(const ngx_http_weir_status_t *status, weir_buffer_t *out)
+{
+    char hash[WEIR_CLASSIC_HASH_MAX + 1];
+    if (classic_is_local(status->image.version)) {
+        classic_read_hash(weir_setting_string(status->conf->settings, "prefix"), &status->image,
+                          hash);
+    } else {
+        snprintf(hash, sizeof(hash), "%032" PRIx64, status->image.version);
+    }
+    weir_buffer_append(out, WEIR_STR("\"configuration_hash\":"));
+    weir_json_print_string(weir_str(hash), out);
+    weir_buffer_byte(out, ',');
+}
+
 static void ngx_http_weir_status_body(const ngx_http_weir_status_t *status, weir_buffer_t *out)
 {
     const char *compat = weir_setting_string(status->conf->settings, "cluster_compat_version");
@@ -110,8 +127,7 @@ static void ngx_http_weir_status_body(const ngx_http_weir_status_t *status, weir
                            status->store_answers ? "true" : "false");
     }
     if (ngx_strcmp(status->conf->role, "control_plane") != 0) {
-        weir_buffer_printf(out, "\"configuration_hash\":\"%032" PRIx64 "\",",
-                           status->image.version);
+        ngx_http_weir_status_hash(status, out);
         weir_buffer_printf(
             out,
             "\"configuration\":{\"version\":%" PRIu64 ",\"complete\":%s,"

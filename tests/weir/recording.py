@@ -22,6 +22,7 @@ class Recording:
         lines = [json.loads(line) for line in self.path.read_text().splitlines()]
         self.head, self.lines = lines[0], lines[1:]
         self.dialect = self.head["dialect"]
+        self.classic = self.head["protocol"].startswith("v1")
         ends = self.head["recorded"]
         self.both = "both ends" in ends
         self.control = "control plane" in ends  # the real end, which ours has to equal
