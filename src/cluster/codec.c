@@ -10,7 +10,8 @@ enum {
     ZSTD_CHUNK_BYTES = 1024 * 1024,
     ZSTD_LEVEL = 1,
     ZSTD_WINDOW_LOG_MAX = 23, /* 8 MiB: a reader's memory */
-    INFLATE_STEP_BYTES = 64 * 1024,
+    INFLATE_STEP_MIN = 1024,
+    INFLATE_STEP_MAX = 256 * 1024,
     INFLATER_BYTES_KEPT_MAX = 1024 * 1024,
 };
 
@@ -52,7 +53,9 @@ static int inflate_frames(ZSTD_DCtx *context, weir_str_t block, size_t bytes_max
 {
     ZSTD_inBuffer in = { block.data, block.len, 0 };
     size_t start = out->len;
-    size_t step = block.len * 4 > INFLATE_STEP_BYTES ? block.len * 4 : INFLATE_STEP_BYTES;
+    /* About what short messages and long ones come to; whatever it is, it grows. */
+    size_t step = block.len * 8 + INFLATE_STEP_MIN;
+    step = step < INFLATE_STEP_MAX ? step : INFLATE_STEP_MAX;
     size_t hint = 1; /* 0: a frame has come to its end */
     while (in.pos < in.size || hint != 0) {
         size_t left = bytes_max - (out->len - start) + 1; /* one more: to see it overflow */

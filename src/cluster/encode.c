@@ -321,6 +321,7 @@ weir_answer_t *weir_encoder_ready(weir_encoder_t *encoder, const weir_want_t *wa
 
 static void keep(weir_encoder_t *encoder, weir_answer_t *answer)
 {
+    weir_assert(answer != NULL);
     if (answer->snapshot.version == 0)
         answers_put(encoder->kept, answer);
     pthread_mutex_lock(&encoder->lock);

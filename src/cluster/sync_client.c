@@ -10,7 +10,7 @@
 
 enum {
     RETRY_FIRST_MS = 100,
-    RETRY_MAX_MS = 30000,
+    RETRY_MAX_MS = 5000, /* a disk that is full may have room again at any moment */
     VERSION_MAX_BITS = 53,
     SNAPSHOT_GONE = -32010,
     TOO_DIFFERENT = -32011,

@@ -627,7 +627,7 @@ static void what_cannot_be_applied_is_tried_again_ever_more_slowly(void **state)
         wire_deliver_down(&p->wire, 1 << 20);
         wire_tick(&p->wire);
     }
-    assert_true(p->refused >= 8 && p->refused <= 11);
+    assert_true(p->refused >= 14 && p->refused <= 19);
     assert_non_null(strstr(p->wire.host.events, "no space on the disk"));
     p->fails = false;
     settle(p);
