@@ -6,7 +6,7 @@ import time
 import uuid
 
 import pytest
-from weir import classic, http, ports, websocket
+from weir import certs, classic, http, ports, websocket
 from weir.entities import ident
 from weir.node import wait_until
 from weir.websocket import BINARY, PING, PONG, Refused
@@ -400,6 +400,25 @@ def test_it_serves_without_a_control_plane_and_over_a_restart(nodes):
     row(control, type("Node", (), {"node_id": data.node_id()}), connected=True, timeout=15)
     time.sleep(0.5)
     assert "applied a push" not in data.log(mark)
+
+
+def test_certificates_of_an_authority(nodes, tmp_path):
+    """J 03: pki, each plane with its own certificate."""
+    authority = certs.authority(tmp_path)
+    settings = {"cluster_mtls": "pki", "cluster_ca_cert": authority[0], **OFF}
+    control = nodes.control(pair=certs.signed(tmp_path, "cp", authority, "cp.example"),
+                            db_update_frequency="0.2", **settings)
+    pair = certs.signed(tmp_path, "dp", authority, "dp.example")
+    upstream = nodes.upstream()
+    data = nodes.data(control.cluster_address, pair=pair, cluster_server_name="cp.example",
+                      **settings).wait_ready()
+    service = control.admin.post("/services", name="s", url=upstream.url)
+    control.admin.post("/routes", name="r", paths=["/r"], service={"id": service["id"]})
+    data.poll("/r", 200)
+    shown = control.data_planes()[data.node_id()]
+    assert shown["sync_status"] == "normal" and shown["cert_details"]["expiry_timestamp"] > 2e9
+    with pytest.raises(Refused):
+        classic.DataPlane(control.cluster_address, certs.self_signed(tmp_path, "stranger")).open()
 
 
 # -- switching (C.7, C.9; J 14, 15) ---------------------------------------------------------------------------
