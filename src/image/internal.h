@@ -47,7 +47,8 @@ enum {
     CHANGED_TYPES = 32, /* types of entities that the state has room for */
 };
 
-_Static_assert((int)WEIR_ENTITY_TYPES <= (int)CHANGED_TYPES, "a type of entity has no place in the state");
+_Static_assert((int)WEIR_ENTITY_TYPES <= (int)CHANGED_TYPES,
+               "a type of entity has no place in the state");
 
 typedef enum database {
     DB_STATE,
