@@ -96,6 +96,9 @@ typedef struct weir_identity {
     char credential_id[37];
     char consumer_id[37];
     weir_str_t username, custom_id; /* data NULL if unset */
+    /* Another number whenever the entity has changed; none is given twice. */
+    uint64_t credential_version, consumer_version;
+    int64_t expires_s; /* of the credential: unix seconds, 0: never */
 } weir_identity_t;
 /* WEIR_NOT_FOUND: no such credential (or it has expired, or has no consumer). */
 int weir_request_find_credential(weir_request_t *request, const char *entity, weir_str_t key,
@@ -108,9 +111,54 @@ int weir_request_authenticate(weir_request_t *request, const weir_identity_t *id
                               bool anonymous);
 bool weir_request_is_authenticated(weir_request_t *request); /* by a credential */
 
+/* Ids as text, in the request's memory; {NULL,0}: no route was matched, or nobody is
+ * known (yet). */
+weir_str_t weir_request_route_id(weir_request_t *request);
+weir_str_t weir_request_consumer_id(weir_request_t *request);
+
 /* The matched route and service as JSON text, for `echo`; {NULL,0} if none. */
 weir_str_t weir_request_route_json(weir_request_t *request);
 weir_str_t weir_request_service_json(weir_request_t *request);
+
+/* -- phases: what a worker remembers (docs/plugins.md) ------------------------------
+ *
+ * Values of a plugin's own, under keys of its own: no other plugin sees them, and each
+ * worker has its own. A value is found only as long as nothing has changed of the types
+ * of entities that it was made from: not by a request that came in after the change was
+ * committed here, be it a creation (so that nothing is there can be remembered, too), a
+ * change or a deletion. That costs a comparison of numbers and no look into the
+ * configuration. Nothing is kept for certain: the cache is bounded
+ * (plugin_cache_size), and what was not used for longest goes. */
+
+/* A set of entity types by their names, with spaces between ("consumers routes"; of the
+ * plugins' own configurations: "plugins"). Names that this build does not know stand for
+ * every type. */
+uint64_t weir_entity_types(const char *names);
+
+typedef struct weir_cached {
+    weir_str_t value;        /* lives until the phase returns, or the next weir_cache_ call */
+    uint64_t types, changed; /* for weir_cache_put() */
+} weir_cached_t;
+
+/* WEIR_NOT_FOUND: look into the configuration now, and hand the result over with `ret`,
+ * which says of which moment it is at the latest: it is not found if a change came in
+ * between. WEIR_IO: the configuration cannot be read. */
+int weir_cache_get(weir_request_t *request, weir_str_t key, uint64_t types, weir_cached_t *ret);
+/* `missed`: what weir_cache_get() left for the same key. until_s: unix seconds; at that
+ * time what was true ends by itself (weir_identity_t.expires_s); 0: never. Copies. */
+void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t *missed,
+                    weir_str_t value, int64_t until_s);
+
+/* -- phases: what all workers count ----------------------------------------------------
+ *
+ * Adds to a plugin's own counter under `key` and says what that makes, as one step among
+ * all workers. Windows are fixed: of window_s seconds, from multiples of it in unix time.
+ * Neither a change of the configuration nor a reload resets a counter; a start does.
+ * amount 0 asks only. WEIR_FULL: not counted, plugin_counters_size is too small for the
+ * windows that are not over; the plugin says what then happens. WEIR_INVALID: a window of
+ * less than a second or more than ten years. WEIR_UNSUPPORTED: plugin_counters_size is 0. */
+int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s, uint64_t amount,
+                     uint64_t *ret);
 
 /* Ends the request. weir_request_answer: body as is; {NULL,0} for content_type:
  * without that header; {NULL,0} for body: none given, so the server fills in what

@@ -165,6 +165,11 @@ const setting_definition_t weir_setting_table[] = {
     { "router_cache_size", SETTING_INTEGER, "65536", .min = 0, .max = 16777216, .meaning =
       "Routes and request lines that a worker remembers, about 1 KiB a route and 150 bytes a "
       "line; 0: none." },
+    { "plugin_cache_size", SETTING_SIZE, "8m", .min = 0, .max = 17179869184, .meaning =
+      "Bytes that a worker has for what plugins remember; 0: nothing (ours alone)." },
+    { "plugin_counters_size", SETTING_SIZE, "16m", .min = 0, .max = 17179869184, .meaning =
+      "Shared bytes for what plugins count, about 36 a counter; 0: none. Another value resets "
+      "the counters (ours alone)." },
     { "upstream_keepalive_pool_size", SETTING_INTEGER, "512", .min = 0, .max = 1000000, .meaning =
       "Idle connections to upstreams that a worker keeps; 0: none." },
     { "upstream_keepalive_max_requests", SETTING_INTEGER, "10000", .min = 0, .max = INT32_MAX,

@@ -158,6 +158,7 @@ static int put_document(weir_batch_t *batch, const entity_key_t *key, const told
     if (rc != WEIR_OK || *ret == BEFORE_SAME)
         return rc;
     batch->state.entities += *ret == BEFORE_NOTHING;
+    note_change(&batch->state, key->bytes[0]);
     MDB_val k = val_key(key);
     MDB_val value = val(text.data, text.len);
     int code = mdb_put(batch->txn, batch->image->dbi[DB_DOCUMENTS], &k, &value, 0);
@@ -260,6 +261,7 @@ int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *er
     if (code != 0)
         return lmdb_error(code, err, "documents");
     batch->state.entities--;
+    note_change(&batch->state, key->bytes[0]);
     links_t nothing = { .count = 0 };
     rc = told_remove(batch, key, err);
     if (rc == WEIR_OK)

@@ -219,10 +219,14 @@ void weir_reader_leave(weir_reader_t *reader);
 /* All of these between enter and leave. */
 int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error_t *err);
 
-/* A number that is another one whenever a route, a service or a plugin has changed:
- * as long as it stays, weir_reader_match(), _service() and _plan() (without a consumer)
- * answer what they did. Also outside of enter and leave, where it costs nothing but a
- * look at LMDB's last transaction while nothing was committed. */
+/* A number that is another one whenever an entity of `types` (a set: bit 1 << type) came,
+ * went or changed, in whatever image: as long as it stays, all that this reader says of
+ * these types is what it was, but for what expires with time. Also outside of enter and
+ * leave, where it costs nothing but a look at LMDB's last transaction while nothing was
+ * committed. */
+int weir_reader_changed(weir_reader_t *reader, uint32_t types, uint64_t *ret, weir_error_t *err);
+/* The same for routes, services and plugins: as long as it stays, weir_reader_match(),
+ * _service() and _plan() (without a consumer) answer what they did. */
 int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err);
 
 /* What is matched against routes (routing 1.2). `path` is normalised already

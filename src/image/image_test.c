@@ -556,6 +556,48 @@ static void only_routes_services_and_plugins_outdate_what_was_matched(void **sta
     assert_int_not_equal(routing_of(f), before);
 }
 
+static uint64_t changed_of(fixture_t *f, uint32_t types)
+{
+    uint64_t changed = 0;
+    fixture_ok(f, weir_reader_changed(f->reader, types, &changed, &f->err));
+    return changed;
+}
+
+static void each_type_has_a_number_that_any_change_of_it_moves(void **state)
+{
+    enum { KEYS = 1 << WEIR_KEYAUTH_CREDENTIALS, CONSUMERS = 1 << WEIR_CONSUMERS };
+    fixture_t *f = *state;
+    uint64_t keys = changed_of(f, KEYS), consumers = changed_of(f, CONSUMERS);
+    fixture_put_alone(f, "consumers", "{\"id\":\"" C1 "\",\"username\":\"u\"}");
+    assert_int_not_equal(changed_of(f, CONSUMERS), consumers);
+    assert_int_equal(changed_of(f, KEYS), keys);
+    assert_int_not_equal(changed_of(f, KEYS | CONSUMERS), keys);
+    assert_int_equal(changed_of(f, 0), changed_of(f, 1 << WEIR_UPSTREAMS));
+
+    uint64_t both = changed_of(f, KEYS | CONSUMERS);
+    fixture_put_alone(f, "keyauth_credentials", KEY(K1, "secret", C1)); /* the first of its type */
+    assert_int_not_equal(changed_of(f, KEYS), keys);
+    assert_int_not_equal(changed_of(f, KEYS | CONSUMERS), both);
+    both = changed_of(f, KEYS | CONSUMERS);
+    fixture_put_alone(f, "keyauth_credentials", KEY(K1, "secret", C1)); /* the same once more */
+    assert_int_equal(changed_of(f, KEYS | CONSUMERS), both);
+    fixture_delete_alone(f, "keyauth_credentials", "{\"id\":\"" K1 "\"}");
+    assert_int_not_equal(changed_of(f, KEYS | CONSUMERS), both);
+}
+
+/* Who asks for documents sees those of quarantined entities, too. */
+static void a_document_that_is_refused_is_a_change_of_its_type(void **state)
+{
+    enum { CONSUMERS = 1 << WEIR_CONSUMERS };
+    fixture_t *f = *state;
+    uint64_t before = changed_of(f, CONSUMERS);
+    fixture_put_alone(f, "consumers", "{\"id\":\"" C1 "\",\"username\":7}");
+    assert_int_not_equal(changed_of(f, CONSUMERS), before);
+    before = changed_of(f, CONSUMERS);
+    fixture_delete_alone(f, "consumers", "{\"id\":\"" C1 "\"}");
+    assert_int_not_equal(changed_of(f, CONSUMERS), before);
+}
+
 static void a_match_says_whether_headers_made_it(void **state)
 {
     static const char *const rows[] = {
@@ -598,6 +640,8 @@ int main(void)
         TEST(a_quarantined_plugin_does_not_let_pass_whom_it_may_keep_out),
         TEST(server_names_choose_the_certificate_in_order),
         TEST(only_routes_services_and_plugins_outdate_what_was_matched),
+        TEST(each_type_has_a_number_that_any_change_of_it_moves),
+        TEST(a_document_that_is_refused_is_a_change_of_its_type),
         TEST(a_match_says_whether_headers_made_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

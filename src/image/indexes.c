@@ -210,8 +210,7 @@ static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, b
 int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t record,
                  bool add, weir_error_t *err)
 {
-    if (type == WEIR_ROUTES || type == WEIR_SERVICES || type == WEIR_PLUGINS)
-        w->state->routing = w->state->commits;
+    note_change(w->state, (uint8_t)type);
     switch (type) {
     case WEIR_ROUTES:
         return index_route(w, id, record, add, err);

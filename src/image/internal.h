@@ -37,14 +37,18 @@
 #include <time.h>
 
 enum {
-    FORMAT_DOCUMENTS = 3, /* documents and databases: another one cannot be read */
+    FORMAT_DOCUMENTS = 4, /* documents and databases: another one cannot be read */
     FORMAT_RECORDS = 1,   /* records: another one is compiled anew from documents */
     ID_BYTES = 17,
     KEY_BYTES_MAX = 500,  /* LMDB's own limit is 511 */
     HOST_BYTES_MAX = 253, /* of a route's host, port included */
     HEADER_VALUE_BYTES_MAX = 1024,
     RECORD_BYTES_MAX = 16 * 1024 * 1024,
+    CHANGED_TYPES = 32, /* types of entities that the state has room for */
 };
+
+_Static_assert((int)WEIR_ENTITY_TYPES <= (int)CHANGED_TYPES,
+               "a type of entity has no place in the state");
 
 typedef enum database {
     DB_STATE,
@@ -84,13 +88,23 @@ typedef struct state {
     uint32_t complete;
     uint32_t documented_order; /* the priority layout that the router was built with */
     weir_uuid_t workspace;
-    uint64_t routing;     /* `commits` when a route, service or plugin last changed */
     weir_digest_t digest; /* of all documents; with has_digest only */
     uint64_t told;        /* entries of DB_TOLD: 0 needs no look */
     uint32_t has_digest;  /* there is a key */
     uint32_t superseded;  /* another image has taken this one's place: readers move on */
+    /* By type: `commits` when an entity of it last changed, document or record. What
+     * workers remember is true as long as these stand still (weir_reader_changed()). */
+    uint64_t changed[CHANGED_TYPES];
     uint64_t reserved[4];
 } state_t;
+
+/* Of an entity that comes, goes or becomes another one in the commit at work. Types that
+ * are unknown here have no records that anybody could remember. */
+static inline void note_change(state_t *state, uint8_t type)
+{
+    if (type < CHANGED_TYPES)
+        state->changed[type] = state->commits;
+}
 
 struct weir_image {
     MDB_env *env;

@@ -234,9 +234,12 @@ int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error
     return WEIR_OK;
 }
 
-int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err)
+/* What all of the types have in common is that the number of the latest change is another
+ * one after any change: numbers of commits only grow, and images share none. */
+int weir_reader_changed(weir_reader_t *reader, uint32_t types, uint64_t *ret, weir_error_t *err)
 {
     MDB_envinfo info;
+    uint64_t latest = 0;
     if (!reader->inside) {
         follow_replacement(reader, false);
         int code = mdb_env_info(reader->env, &info);
@@ -248,8 +251,18 @@ int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err)
         if (rc != WEIR_OK)
             return rc;
     }
-    *ret = reader->state.generation + reader->state.routing;
+    for (; types != 0; types &= types - 1) {
+        uint64_t changed = reader->state.changed[__builtin_ctz(types)];
+        latest = changed > latest ? changed : latest;
+    }
+    *ret = reader->state.generation + latest;
     return WEIR_OK;
+}
+
+int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err)
+{
+    enum { ROUTING = 1 << WEIR_ROUTES | 1 << WEIR_SERVICES | 1 << WEIR_PLUGINS };
+    return weir_reader_changed(reader, ROUTING, ret, err);
 }
 
 /* -- by id ---------------------------------------------------------------------------- */

@@ -20,7 +20,12 @@
 
 #include <cmocka.h>
 
-enum { FIXTURE_LINES_MAX = 16, FIXTURE_BLOCKS_MAX = 512, FIXTURE_LINE_BYTES_MAX = 1 << 22 };
+enum {
+    FIXTURE_LINES_MAX = 16,
+    FIXTURE_BLOCKS_MAX = 512,
+    FIXTURE_LINE_BYTES_MAX = 1 << 22,
+    FIXTURE_COUNTERS_MAX = 16
+};
 
 #define FIXTURE_ABSENT ((weir_str_t){ NULL, 0 })
 
@@ -44,6 +49,14 @@ struct weir_request {
     /* who */
     bool by_credential, anonymous;
     char consumer[37];
+    /* what it counted: by key and window, for ever */
+    struct {
+        weir_str_t key;
+        int64_t window_s;
+        uint64_t value;
+    } counters[FIXTURE_COUNTERS_MAX];
+    size_t counter_count;
+    int counting; /* what weir_counter_add says */
     /* the answer */
     bool answered, failed;
     int status;
@@ -428,6 +441,55 @@ int weir_request_authenticate(weir_request_t *request, const weir_identity_t *id
 bool weir_request_is_authenticated(weir_request_t *request)
 {
     return request->by_credential;
+}
+
+weir_str_t weir_request_route_id(weir_request_t *request)
+{
+    (void)request;
+    return WEIR_STR("00000000-0000-4000-8000-00000000000e");
+}
+
+weir_str_t weir_request_consumer_id(weir_request_t *request)
+{
+    return request->consumer[0] != '\0' ? weir_str(request->consumer) : FIXTURE_ABSENT;
+}
+
+uint64_t weir_entity_types(const char *names)
+{
+    return names[0] != '\0';
+}
+
+int weir_cache_get(weir_request_t *request, weir_str_t key, uint64_t types, weir_cached_t *ret)
+{
+    (void)request, (void)key;
+    *ret = (weir_cached_t){ .types = types };
+    return WEIR_NOT_FOUND; /* a cache may forget */
+}
+
+void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t *missed,
+                    weir_str_t value, int64_t until_s)
+{
+    (void)request, (void)key, (void)missed, (void)value, (void)until_s;
+}
+
+int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s, uint64_t amount,
+                     uint64_t *ret)
+{
+    size_t i = 0;
+    *ret = 0;
+    if (request->counting != WEIR_OK)
+        return request->counting;
+    while (i < request->counter_count && (!weir_str_equal(request->counters[i].key, key) ||
+                                          request->counters[i].window_s != window_s))
+        i++;
+    assert_true(i < FIXTURE_COUNTERS_MAX);
+    if (i == request->counter_count) {
+        request->counters[i].key = fixture_copy(request, key);
+        request->counters[i].window_s = window_s;
+        request->counter_count++;
+    }
+    *ret = request->counters[i].value += amount;
+    return WEIR_OK;
 }
 
 weir_str_t weir_request_route_json(weir_request_t *request)

@@ -148,6 +148,45 @@ ABSENT bool weir_request_is_authenticated(weir_request_t *request)
     FAIL();
 }
 
+ABSENT weir_str_t weir_request_route_id(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_consumer_id(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT int weir_cache_get(weir_request_t *request, weir_str_t key, uint64_t types,
+                          weir_cached_t *ret)
+{
+    (void)request, (void)key, (void)types, (void)ret;
+    FAIL();
+}
+
+ABSENT void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t *missed,
+                           weir_str_t value, int64_t until_s)
+{
+    (void)request, (void)key, (void)missed, (void)value, (void)until_s;
+    FAIL();
+}
+
+ABSENT int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s,
+                            uint64_t amount, uint64_t *ret)
+{
+    (void)request, (void)key, (void)window_s, (void)amount, (void)ret;
+    FAIL();
+}
+
+ABSENT uint64_t weir_entity_types(const char *names)
+{
+    (void)names;
+    FAIL();
+}
+
 ABSENT weir_str_t weir_request_route_json(weir_request_t *request)
 {
     (void)request;

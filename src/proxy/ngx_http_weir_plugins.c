@@ -37,6 +37,7 @@ ngx_int_t ngx_http_weir_run_plugins(ngx_http_weir_ctx_t *ctx)
         weir_phase_result_t result = WEIR_PHASE_NEXT;
         if (step->refused)
             result = WEIR_PHASE_ERROR; /* quarantined: nobody passes in its stead */
+        ctx->running = step;
         if (step->plugin != NULL && step->plugin->access != NULL)
             result = step->plugin->access(ctx, step->record);
         if (result == WEIR_PHASE_AGAIN && !ctx->body_read)
@@ -84,6 +85,7 @@ void ngx_http_weir_run_header_filters(ngx_http_weir_ctx_t *ctx)
         return;
     for (ngx_uint_t i = 0; i < ctx->plan_count; i++) {
         const weir_plugin_t *plugin = ctx->plan[i].plugin;
+        ctx->running = &ctx->plan[i];
         if (plugin != NULL && plugin->header_filter != NULL)
             plugin->header_filter(ctx, ctx->plan[i].record);
     }
@@ -95,6 +97,7 @@ void ngx_http_weir_run_logs(ngx_http_weir_ctx_t *ctx)
         return;
     for (ngx_uint_t i = 0; i < ctx->plan_count; i++) {
         const weir_plugin_t *plugin = ctx->plan[i].plugin;
+        ctx->running = &ctx->plan[i];
         if (plugin != NULL && plugin->log != NULL)
             plugin->log(ctx, ctx->plan[i].record);
     }

@@ -54,6 +54,7 @@ typedef struct ngx_http_weir_proxy_main_conf_s {
     ngx_str_t via;                  /* "1.1 kong/3.9.1" */
     weir_media_t error_default;
     weir_hosts_t *hosts;
+    ngx_shm_zone_t *counters;          /* of plugins; NULL: none */
     void **locations[KINDS];           /* loc_conf of each */
     void **server;                     /* srv_conf */
     ngx_http_handler_pt proxy_handler; /* of nginx */
@@ -148,6 +149,7 @@ typedef struct weir_request { /* the ABI's opaque type */
 
     ngx_http_weir_step_t *plan; /* the route's, or in the pool */
     ngx_uint_t plan_count, plan_at;
+    const ngx_http_weir_step_t *running; /* whose phase it is now */
 
     ngx_array_t *overrides; /* of ngx_http_weir_override_t; NULL: none */
     ngx_str_t arguments;    /* of the query, if changed */
@@ -236,6 +238,12 @@ int ngx_http_weir_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *re
                         const weir_route_t *route, ngx_http_weir_routed_t **ret, weir_error_t *err);
 void ngx_http_weir_route_release(ngx_http_weir_routed_t *routed); /* NULL is fine */
 ngx_int_t ngx_http_weir_routed_init_process(ngx_cycle_t *cycle);
+
+/* -- what plugins remember and count (state.c) ----------------------------------------- */
+
+/* The shared memory of the counters, which a reload takes over. */
+ngx_int_t ngx_http_weir_counters_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *main);
+ngx_int_t ngx_http_weir_cache_init_process(ngx_cycle_t *cycle);
 
 /* -- upstream --------------------------------------------------------------------------- */
 

@@ -538,6 +538,7 @@ static ngx_int_t init(ngx_conf_t *cf)
     main->realip_index = ngx_http_get_variable_index(cf, &name);
     if (main->realip_index == NGX_ERROR || read_settings(cf, main) != NGX_OK ||
         set_content_handlers(cf, main) != NGX_OK ||
+        ngx_http_weir_counters_init(cf, main) != NGX_OK ||
         add_handler(core, NGX_HTTP_REWRITE_PHASE, rewrite_phase) != NGX_OK ||
         add_handler(core, NGX_HTTP_ACCESS_PHASE, access_phase) != NGX_OK ||
         add_handler(core, NGX_HTTP_LOG_PHASE, log_phase) != NGX_OK)
@@ -552,7 +553,8 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
     random_state[0] |= 1; /* never all zero */
-    return ngx_http_weir_routed_init_process(cycle) == NGX_OK
-               ? ngx_http_weir_balancer_init_process(cycle)
-               : NGX_ERROR;
+    if (ngx_http_weir_routed_init_process(cycle) != NGX_OK ||
+        ngx_http_weir_cache_init_process(cycle) != NGX_OK)
+        return NGX_ERROR;
+    return ngx_http_weir_balancer_init_process(cycle);
 }

@@ -244,13 +244,26 @@ const char *weir_request_id(weir_request_t *request)
     return (const char *)request->request_id;
 }
 
-weir_str_t weir_request_node_id(weir_request_t *request)
+/* data NULL: no memory. */
+static weir_str_t uuid_text(weir_request_t *request, const weir_uuid_t *id)
 {
     char *text = ngx_pnalloc(request->r->pool, WEIR_UUID_TEXT + 1);
     if (text == NULL)
-        return (weir_str_t){ "", 0 };
-    weir_uuid_format(&ngx_http_weir_proxy_main(request->r)->node->node_id, text);
+        return (weir_str_t){ NULL, 0 };
+    weir_uuid_format(id, text);
     return (weir_str_t){ text, WEIR_UUID_TEXT };
+}
+
+weir_str_t weir_request_node_id(weir_request_t *request)
+{
+    weir_str_t text = uuid_text(request, &ngx_http_weir_proxy_main(request->r)->node->node_id);
+    return text.data != NULL ? text : (weir_str_t){ "", 0 };
+}
+
+weir_str_t weir_request_route_id(weir_request_t *request)
+{
+    return request->routed != NULL ? uuid_text(request, &request->routed->route.id)
+                                   : (weir_str_t){ NULL, 0 };
 }
 
 /* -- identity ---------------------------------------------------------------------------------- */
@@ -272,6 +285,7 @@ static int copy_consumer(weir_request_t *request, const weir_consumer_t *consume
                          weir_identity_t *ret)
 {
     weir_uuid_format(&consumer->id, ret->consumer_id);
+    ret->consumer_version = consumer->version;
     ret->username = ngx_http_weir_str(ngx_http_weir_copy(request->r->pool, consumer->username));
     ret->custom_id = ngx_http_weir_str(ngx_http_weir_copy(request->r->pool, consumer->custom_id));
     bool failed = (consumer->username.data != NULL && ret->username.data == NULL) ||
@@ -302,6 +316,8 @@ int weir_request_find_credential(weir_request_t *request, const char *entity, we
         rc = weir_reader_consumer(reader, &credential.consumer, &consumer, &err);
     if (rc == WEIR_OK) {
         weir_uuid_format(&credential.id, ret->credential_id);
+        ret->credential_version = credential.version;
+        ret->expires_s = credential.expires_s;
         rc = copy_consumer(request, &consumer, ret);
     }
     weir_reader_leave(reader);
@@ -353,6 +369,12 @@ int weir_request_authenticate(weir_request_t *request, const weir_identity_t *id
 bool weir_request_is_authenticated(weir_request_t *request)
 {
     return request->authenticated;
+}
+
+weir_str_t weir_request_consumer_id(weir_request_t *request)
+{
+    return !weir_uuid_is_zero(&request->consumer) ? uuid_text(request, &request->consumer)
+                                                  : (weir_str_t){ NULL, 0 };
 }
 
 static weir_str_t document(weir_request_t *request, weir_entity_type_t type, const weir_uuid_t *id)

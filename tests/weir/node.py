@@ -69,13 +69,13 @@ def wait_until(condition, timeout=10.0, what="what was waited for", every=0.02):
         time.sleep(every)
 
 
-def run(*arguments, environment=None, timeout=60, clean=True):
+def run(*arguments, environment=None, timeout=60, clean=True, program=WEIR):
     """`weir …`: the finished process. No WEIR_ or KONG_ variable of ours reaches it."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("WEIR_", "KONG_"))}
     variables.update(sanitizer_environment())
     variables.update(environment or {})
     return subprocess.run(
-        [str(WEIR), *map(str, arguments)], env=variables, capture_output=True, text=True,
+        [str(program), *map(str, arguments)], env=variables, capture_output=True, text=True,
         timeout=timeout, errors="replace", check=False)
 
 
@@ -94,6 +94,7 @@ class Node:
         self.settings.update(settings)
         self.conf = Path(str(self.prefix) + ".conf")
         self.environment = {}
+        self.program = WEIR  # the agent and the modules are found beside it
         self.known = set()  # every process it ever had, so that none stays behind
 
     # -- the command line --------------------------------------------------------------------
@@ -103,7 +104,7 @@ class Node:
             f"{name} = {value}\n" for name, value in self.settings.items() if value is not None))
 
     def command(self, *arguments, timeout=60):
-        return run(*arguments, environment=self.environment, timeout=timeout)
+        return run(*arguments, environment=self.environment, timeout=timeout, program=self.program)
 
     def weir(self, *arguments, timeout=60, fail=True):
         """A command with this node's prefix and file."""

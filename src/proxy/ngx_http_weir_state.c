@@ -1,0 +1,149 @@
+/* ngx_http_weir_state.c -- what plugins remember in a worker, and what all workers count
+ * together (weir/plugin.h). */
+#include "proxy/ngx_http_weir_proxy.h"
+
+#include "proxy/cache.h"
+#include "proxy/counters.h"
+#include "proxy/rules.h"
+
+enum { COUNTERS_ALIGNMENT = 64, ZONE_BYTES_MIN = 65536 };
+
+/* Of this worker; NULL: nothing is remembered. */
+static weir_cache_t *cache;
+
+/* -- the cache ----------------------------------------------------------------------------- */
+
+static void close_cache(void *data)
+{
+    (void)data;
+    weir_cache_free(cache);
+    cache = NULL;
+}
+
+ngx_int_t ngx_http_weir_cache_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_weir_proxy_main_conf_t *main =
+        ngx_http_cycle_get_module_main_conf(cycle, ngx_http_weir_proxy_module);
+    if (main == NULL || main->node == NULL)
+        return NGX_OK;
+    size_t bytes = (size_t)weir_setting_integer(main->node->settings, "plugin_cache_size");
+    ngx_pool_cleanup_t *cleanup = bytes > 0 ? ngx_pool_cleanup_add(cycle->pool, 0) : NULL;
+    if (bytes == 0)
+        return NGX_OK;
+    cache = cleanup != NULL ? weir_cache_new(bytes) : NULL;
+    if (cache == NULL)
+        return NGX_ERROR;
+    cleanup->handler = close_cache;
+    return NGX_OK;
+}
+
+uint64_t weir_entity_types(const char *names)
+{
+    weir_str_t rest = weir_str(names), name;
+    uint64_t types = 0;
+    while (weir_list_next(&rest, ' ', &name)) {
+        if (name.len == 0)
+            continue;
+        const weir_schema_t *schema = weir_schema_named(name);
+        types |= schema != NULL ? UINT64_C(1) << schema->type : UINT32_MAX;
+    }
+    return types;
+}
+
+static weir_cache_key_t key_of(const weir_request_t *request, weir_str_t text, uint64_t types)
+{
+    return (weir_cache_key_t){ .owner = request->running->name, .text = text, .types = types };
+}
+
+int weir_cache_get(weir_request_t *request, weir_str_t key, uint64_t types, weir_cached_t *ret)
+{
+    ngx_log_t *log = request->r->connection->log;
+    weir_error_t err = { 0 };
+    *ret = (weir_cached_t){ .types = types };
+    weir_reader_t *reader = ngx_http_weir_reader(ngx_http_weir_proxy_main(request->r)->node, log);
+    int rc = reader != NULL ? weir_reader_changed(reader, (uint32_t)types, &ret->changed, &err)
+                            : weir_error_set(&err, WEIR_IO, NULL, "there is none");
+    if (rc != WEIR_OK) {
+        ngx_log_error(NGX_LOG_ERR, log, 0, "weir: the image cannot be read: %s", err.reason);
+        return WEIR_IO;
+    }
+    weir_cache_key_t entry = key_of(request, key, types);
+    return cache != NULL ? weir_cache_find(cache, &entry, ret->changed, ngx_time(), &ret->value)
+                         : WEIR_NOT_FOUND;
+}
+
+void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t *missed,
+                    weir_str_t value, int64_t until_s)
+{
+    weir_cache_key_t entry = key_of(request, key, missed->types);
+    if (cache != NULL)
+        weir_cache_keep(cache, &entry, missed->changed, until_s, value);
+}
+
+/* -- the counters ------------------------------------------------------------------------------
+ */
+
+/* In the master, when it takes a configuration; `before`: of the one before it. */
+static ngx_int_t init_zone(ngx_shm_zone_t *zone, void *before)
+{
+    ngx_slab_pool_t *pool = (ngx_slab_pool_t *)zone->shm.addr;
+    if (before != NULL) {
+        zone->data = before;
+        return NGX_OK;
+    }
+    if (zone->shm.exists) {
+        zone->data = pool->data;
+        return NGX_OK;
+    }
+    /* All of its pages in one piece: fresh memory of the system, so it is zeroed, and what
+     * is not counted in takes no memory. */
+    size_t bytes = (size_t)pool->pfree * ngx_pagesize;
+    void *memory = ngx_slab_alloc(pool, bytes);
+    if (memory == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "weir: no memory for counters in %uz bytes",
+                      zone->shm.size);
+        return NGX_ERROR;
+    }
+#if (NGX_DEBUG_MALLOC)
+    ngx_memzero(memory, bytes);
+#endif
+    weir_assert((uintptr_t)memory % COUNTERS_ALIGNMENT == 0);
+    zone->data = weir_counters_make(memory, bytes);
+    pool->data = zone->data;
+    return NGX_OK;
+}
+
+ngx_int_t ngx_http_weir_counters_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *main)
+{
+    ngx_str_t name = ngx_string("weir_counters");
+    size_t bytes = (size_t)weir_setting_integer(main->node->settings, "plugin_counters_size");
+    if (bytes == 0)
+        return NGX_OK;
+    main->counters = ngx_shared_memory_add(cf, &name, ngx_max(bytes, ZONE_BYTES_MIN),
+                                           &ngx_http_weir_proxy_module);
+    if (main->counters == NULL)
+        return NGX_ERROR;
+    main->counters->init = init_zone;
+    return NGX_OK;
+}
+
+int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s, uint64_t amount,
+                     uint64_t *ret)
+{
+    ngx_shm_zone_t *zone = ngx_http_weir_proxy_main(request->r)->counters;
+    weir_counter_id_t id;
+    *ret = 0;
+    if (zone == NULL)
+        return WEIR_UNSUPPORTED;
+    if (window_s < 1 || window_s > WEIR_COUNTERS_WINDOW_S_MAX)
+        return WEIR_INVALID;
+    int rc = weir_counter_id(request->running->name, key, window_s, &id);
+    if (rc != WEIR_OK)
+        return rc;
+    ngx_slab_pool_t *pool = (ngx_slab_pool_t *)zone->shm.addr;
+    /* nginx's master takes the lock from a worker that dies with it. */
+    ngx_shmtx_lock(&pool->mutex);
+    rc = weir_counters_add(zone->data, &id, window_s, ngx_time(), amount, ret);
+    ngx_shmtx_unlock(&pool->mutex);
+    return rc;
+}
