@@ -3,13 +3,13 @@
 
 #include "base/json.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
-#include <strings.h>
+
+#define SUBPROTOCOL "kong.meta.v1"
 
 enum {
-    RESPONSE_BYTES_MAX = 16384, /* head of the HTTP answer */
-    UNCOMPRESSED_FACTOR = 16,   /* of cluster_max_payload: a message of the control plane */
+    REQUEST_BYTES_MAX = 1024,
+    UNCOMPRESSED_FACTOR = 16, /* of cluster_max_payload: a message of the control plane */
     BATCH_MAX = 256,
     PING_AGAIN_MS = 5000,
 };
@@ -76,15 +76,15 @@ int client_send(weir_client_t *c, weir_json_t *message, weir_error_t *err)
 int weir_client_connected(weir_client_t *c, int64_t now_ms, weir_error_t *err)
 {
     uint8_t random[16];
+    WEIR_AUTO(buffer) weir_buffer_t request;
+    weir_buffer_init(&request, REQUEST_BYTES_MAX);
     if (c->options.random(c->options.context, random, sizeof(random)) != WEIR_OK)
         return client_closed(err, "no randomness for a key");
-    EVP_EncodeBlock((unsigned char *)c->key, random, sizeof(random));
     weir_frame_reader_free(c->frames);
     c->frames = NULL;
     int rc = weir_frame_reader_new(false, c->options.payload_max, &c->frames, err);
     if (rc != WEIR_OK)
         return client_closed(err, "out of memory for a connection");
-    weir_buffer_clear(&c->head);
     c->step = CLIENT_UPGRADE;
     c->started_ms = c->heard_ms = now_ms;
     c->asking = c->proven = c->flipped = c->unoffered = false;
@@ -95,47 +95,11 @@ int weir_client_connected(weir_client_t *c, int64_t now_ms, weir_error_t *err)
     c->failures = 0;
     weir_json_free(c->reported);
     c->reported = NULL;
-    char text[1024];
-    int len = snprintf(text, sizeof(text),
-                       "GET /v2/outlet HTTP/1.1\r\n"
-                       "Upgrade: websocket\r\n"
-                       "Host: %s\r\n"
-                       "Sec-WebSocket-Key: %s\r\n"
-                       "Sec-WebSocket-Protocol: kong.meta.v1\r\n"
-                       "Sec-WebSocket-Version: 13\r\n"
-                       "Connection: Upgrade\r\n\r\n",
-                       c->host, c->key);
-    rc = c->options.send(c->options.context, (weir_str_t){ text, (size_t)len });
+    if (weir_upgrade_request(&c->upgrade, random, c->host, "/v2/outlet", SUBPROTOCOL, &request) !=
+        WEIR_OK)
+        return client_closed(err, "out of memory for a request");
+    rc = c->options.send(c->options.context, weir_buffer_str(&request));
     return rc == WEIR_OK ? rc : client_closed(err, "the output queue is full");
-}
-
-static bool accept_fits(const char *key, weir_str_t accept)
-{
-    static const char magic[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    char text[CLIENT_KEY_TEXT + sizeof(magic)];
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned char base64[64];
-    unsigned len = 0;
-    int text_len = snprintf(text, sizeof(text), "%s%s", key, magic);
-    if (EVP_Digest(text, (size_t)text_len, digest, &len, EVP_sha1(), NULL) != 1)
-        return false;
-    EVP_EncodeBlock(base64, digest, (int)len);
-    return weir_str_is(accept, (const char *)base64);
-}
-
-/* The value of a header in the head of an answer; data NULL: none. */
-static weir_str_t header(weir_str_t head, const char *name)
-{
-    size_t name_len = strlen(name);
-    for (size_t at = 0; at < head.len;) {
-        const char *line = head.data + at;
-        const char *end = memchr(line, '\n', head.len - at);
-        size_t len = end != NULL ? (size_t)(end - line) : head.len - at;
-        if (len > name_len && line[name_len] == ':' && strncasecmp(line, name, name_len) == 0)
-            return weir_str_trim((weir_str_t){ line + name_len + 1, len - name_len - 1 });
-        at += len + 1;
-    }
-    return (weir_str_t){ NULL, 0 };
 }
 
 static int send_hello(weir_client_t *c, weir_error_t *err)
@@ -159,31 +123,11 @@ static int send_hello(weir_client_t *c, weir_error_t *err)
 /* Uses what belongs to the head of the answer; the rest stays in *bytes. */
 static int take_upgrade(weir_client_t *c, weir_str_t *bytes, weir_error_t *err)
 {
-    while (bytes->len > 0) {
-        if (c->head.len >= RESPONSE_BYTES_MAX)
-            return client_closed(err, "the answer to the upgrade has no end");
-        weir_buffer_byte(&c->head, bytes->data[0]);
-        *bytes = (weir_str_t){ bytes->data + 1, bytes->len - 1 };
-        if (weir_str_ends(weir_buffer_str(&c->head), WEIR_STR("\r\n\r\n")))
-            break;
-    }
-    weir_str_t head = weir_buffer_str(&c->head);
-    if (c->head.failed != WEIR_OK)
-        return client_closed(err, "out of memory for an answer");
-    if (!weir_str_ends(head, WEIR_STR("\r\n\r\n")))
+    int rc = weir_upgrade_answer(&c->upgrade, SUBPROTOCOL, bytes, err);
+    c->unoffered = c->upgrade.status == 404; /* cluster_rpc is off */
+    if (rc == WEIR_AGAIN)
         return WEIR_OK;
-    if (!weir_str_starts(head, WEIR_STR("HTTP/1.1 101"))) {
-        c->unoffered = weir_str_starts(head, WEIR_STR("HTTP/1.1 404")); /* cluster_rpc is off */
-        const char *end = memchr(head.data, '\r', head.len);
-        int len = end != NULL && end - head.data < 100 ? (int)(end - head.data) : 100;
-        return weir_error_set(err, WEIR_CLOSED, NULL, "the control plane refuses the upgrade: %.*s",
-                              len, head.data);
-    }
-    if (!accept_fits(c->key, header(head, "sec-websocket-accept")))
-        return client_closed(err, "Sec-WebSocket-Accept does not fit");
-    if (!weir_str_is(header(head, "sec-websocket-protocol"), "kong.meta.v1"))
-        return client_closed(err, "Sec-WebSocket-Protocol is not kong.meta.v1");
-    return send_hello(c, err);
+    return rc == WEIR_OK ? send_hello(c, err) : rc;
 }
 
 void client_fault(weir_client_t *c, const char *what, const weir_error_t *why)
@@ -380,7 +324,7 @@ int weir_client_new(const weir_client_options_t *options, uint64_t version, weir
     snprintf(c->node_id, sizeof(c->node_id), "%.*s", WEIR_STR_ARG(options->node_id));
     snprintf(c->hostname, sizeof(c->hostname), "%s", options->hostname);
     snprintf(c->compat_version, sizeof(c->compat_version), "%s", options->compat_version);
-    weir_buffer_init(&c->head, RESPONSE_BYTES_MAX);
+    weir_upgrade_init(&c->upgrade);
     c->version = c->newest = version;
     *ret = c;
     return WEIR_OK;
@@ -391,7 +335,7 @@ void weir_client_free(weir_client_t *c)
     if (c == NULL)
         return;
     weir_frame_reader_free(c->frames);
-    weir_buffer_release(&c->head);
+    weir_upgrade_release(&c->upgrade);
     weir_json_free(c->reported);
     weir_free(c);
 }

@@ -7,11 +7,9 @@
 #include "cluster/encode.h"
 #include "cluster/frame.h"
 #include "cluster/hello.h"
+#include "cluster/upgrade.h"
 
-enum {
-    CLIENT_TEXT_MAX = 256,
-    CLIENT_KEY_TEXT = 24, /* 16 bytes in base64 */
-};
+enum { CLIENT_TEXT_MAX = 256 };
 
 typedef enum client_step {
     CLIENT_DOWN,
@@ -44,8 +42,7 @@ struct weir_client {
     char compat_version[CLIENT_TEXT_MAX];
     client_step_t step;
     weir_frame_reader_t *frames;
-    weir_buffer_t head; /* of the answer to the upgrade */
-    char key[CLIENT_KEY_TEXT + 1];
+    weir_upgrade_t upgrade;
     weir_dialect_t dialect;
     weir_codec_t codec; /* of what comes after the hello */
     client_sync_t sync;
