@@ -4,6 +4,7 @@
  * WEIR_SEED repeats a run; WEIR_MESSAGES says how many of each kind (5,000). */
 #include "cluster/client_internal.h"
 #include "cluster/fixture.h"
+#include "cluster/fixture_sync.h"
 
 #include <malloc.h>
 
@@ -237,89 +238,9 @@ static int on_send(void *context, weir_str_t bytes)
     return WEIR_OK;
 }
 
-static int on_random(void *context, uint8_t *bytes, size_t count)
-{
-    (void)context;
-    memset(bytes, 1, count);
-    return WEIR_OK;
-}
-
 static void on_event(void *context, const char *text)
 {
     (void)context, (void)text;
-}
-
-/* What the agent relies on. */
-static void check_list(const weir_json_t *list)
-{
-    assert_int_equal(weir_json_kind(list), WEIR_JSON_ARRAY);
-    for (const weir_json_t *e = weir_json_first(list); e != NULL; e = weir_json_next(e)) {
-        weir_sync_entity_t entity;
-        weir_sync_entity(e, &entity);
-        assert_true(entity.type.len > 0);
-        assert_true(entity.entity == NULL || weir_json_kind(entity.entity) == WEIR_JSON_OBJECT);
-    }
-}
-
-static int on_state(void *context, weir_sync_state_t *ret, weir_error_t *err)
-{
-    (void)context, (void)err;
-    *ret = (weir_sync_state_t){ .version = 1, .has_digest = true };
-    return WEIR_OK;
-}
-
-static int on_key(void *context, const weir_digest_key_t *key, weir_error_t *err)
-{
-    (void)context, (void)key, (void)err;
-    return WEIR_OK;
-}
-
-static int on_apply(void *context, const weir_sync_batch_t *batch, weir_sync_applied_t *ret,
-                    weir_error_t *err)
-{
-    (void)context, (void)err;
-    check_list(batch->deltas);
-    for (const weir_json_t *b = weir_json_first(batch->buckets); b != NULL; b = weir_json_next(b)) {
-        double bucket = weir_json_get_number(b, "bucket", -1);
-        assert_true(bucket >= 0 && bucket < WEIR_DIGEST_BUCKETS);
-        check_list(weir_json_get(b, "entities"));
-    }
-    ret->has_digest = true;
-    return WEIR_OK;
-}
-
-static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_str_t reason,
-                    weir_error_t *err)
-{
-    (void)context, (void)entities, (void)reason, (void)err;
-    assert_true(snapshot > 0);
-    return WEIR_OK;
-}
-
-static int on_page(void *context, const weir_sync_page_t *page, weir_error_t *err)
-{
-    (void)context, (void)err;
-    check_list(page->entities);
-    assert_true(page->next.len < WEIR_SYNC_CURSOR_MAX);
-    return WEIR_OK;
-}
-
-static int on_switch(void *context, weir_error_t *err)
-{
-    (void)context, (void)err;
-    return WEIR_OK;
-}
-
-static void on_discard(void *context)
-{
-    (void)context;
-}
-
-static int on_sums(void *context, bool staged, weir_digest_t *sums, weir_error_t *err)
-{
-    (void)context, (void)staged, (void)err;
-    memset(sums, 0, WEIR_DIGEST_BUCKETS * sizeof(*sums));
-    return WEIR_OK;
 }
 
 static int on_v2(void *context, const weir_update_t *update, weir_error_t *err)
@@ -328,17 +249,6 @@ static int on_v2(void *context, const weir_update_t *update, weir_error_t *err)
     assert_non_null(weir_json_first(update->deltas));
     return WEIR_OK;
 }
-
-static const weir_client_sync_t callbacks = {
-    .state = on_state,
-    .key = on_key,
-    .apply = on_apply,
-    .stage = on_stage,
-    .page = on_page,
-    .switch_over = on_switch,
-    .discard = on_discard,
-    .sums = on_sums,
-};
 
 static weir_client_t *new_client(size_t kind, weir_codec_t codec)
 {
@@ -349,10 +259,10 @@ static weir_client_t *new_client(size_t kind, weir_codec_t codec)
         .compat_version = "3.10.0",
         .payload_max = 1 << 20,
         .send = on_send,
-        .random = on_random,
+        .random = stub_random,
         .apply = on_v2,
         .event = on_event,
-        .sync = &callbacks,
+        .sync = &stub_callbacks,
         .zstd = true,
     };
     weir_client_t *client = NULL;

@@ -3,6 +3,7 @@
  * which: 'c' a client, 's' a session, 'z' a frame. */
 #include "cluster/client_internal.h"
 #include "cluster/fixture_fuzz.h"
+#include "cluster/fixture_sync.h"
 #include "cluster/internal.h"
 
 #include <stdio.h>
@@ -24,90 +25,6 @@ static void try_frame(weir_str_t bytes)
 
 /* -- a client ----------------------------------------------------------------------------- */
 
-static void check_list(const weir_json_t *list)
-{
-    for (const weir_json_t *e = weir_json_first(list); e != NULL; e = weir_json_next(e)) {
-        weir_sync_entity_t entity;
-        weir_sync_entity(e, &entity);
-        weir_assert(entity.type.len > 0);
-    }
-}
-
-static int on_state(void *context, weir_sync_state_t *ret, weir_error_t *err)
-{
-    (void)context, (void)err;
-    *ret = (weir_sync_state_t){ .version = 1, .has_digest = true };
-    return WEIR_OK;
-}
-
-static int on_key(void *context, const weir_digest_key_t *key, weir_error_t *err)
-{
-    (void)context, (void)key, (void)err;
-    return WEIR_OK;
-}
-
-static int on_apply(void *context, const weir_sync_batch_t *batch, weir_sync_applied_t *ret,
-                    weir_error_t *err)
-{
-    (void)context;
-    check_list(batch->deltas);
-    for (const weir_json_t *b = weir_json_first(batch->buckets); b != NULL; b = weir_json_next(b))
-        check_list(weir_json_get(b, "entities"));
-    ret->has_digest = batch->version % 3 != 0;
-    return batch->version % 5 == 4 ? weir_error_set(err, WEIR_FULL, NULL, "full") : WEIR_OK;
-}
-
-static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_str_t reason,
-                    weir_error_t *err)
-{
-    (void)context, (void)entities, (void)reason, (void)err;
-    weir_assert(snapshot > 0);
-    return WEIR_OK;
-}
-
-static int on_page(void *context, const weir_sync_page_t *page, weir_error_t *err)
-{
-    (void)context, (void)err;
-    check_list(page->entities);
-    return WEIR_OK;
-}
-
-static int on_switch(void *context, weir_error_t *err)
-{
-    (void)context, (void)err;
-    return WEIR_OK;
-}
-
-static void on_discard(void *context)
-{
-    (void)context;
-}
-
-static int on_sums(void *context, bool staged, weir_digest_t *sums, weir_error_t *err)
-{
-    (void)context, (void)staged, (void)err;
-    memset(sums, 0, WEIR_DIGEST_BUCKETS * sizeof(*sums));
-    return WEIR_OK;
-}
-
-static int on_random(void *context, uint8_t *bytes, size_t count)
-{
-    (void)context;
-    memset(bytes, 1, count);
-    return WEIR_OK;
-}
-
-static const weir_client_sync_t callbacks = {
-    .state = on_state,
-    .key = on_key,
-    .apply = on_apply,
-    .stage = on_stage,
-    .page = on_page,
-    .switch_over = on_switch,
-    .discard = on_discard,
-    .sums = on_sums,
-};
-
 static weir_client_t *new_client(void)
 {
     weir_client_t *client = NULL;
@@ -119,9 +36,9 @@ static weir_client_t *new_client(void)
         .payload_max = 4 * PAYLOAD_MAX,
         .call_timeout_ms = 60000,
         .send = fuzz_send,
-        .random = on_random,
+        .random = stub_random,
         .event = fuzz_event,
-        .sync = &callbacks,
+        .sync = &stub_callbacks,
     };
     if (weir_client_new(&options, 1, &client, NULL) != WEIR_OK)
         return NULL;
