@@ -363,8 +363,20 @@ static int apply(weir_client_t *c, weir_sync_batch_t *batch, const weir_json_t *
     int rc = pull_report(c, err);
     if (rc == WEIR_OK)
         rc = send_ack(c, batch, &applied, err);
-    bool early = batch->staged && batch->version < c->sync.stage_seen;
-    return rc == WEIR_OK && other && !early ? mend(c, batch, now_ms, err) : rc;
+    if (rc != WEIR_OK)
+        return rc;
+    if (!batch->staged || batch->version >= c->sync.stage_seen)
+        return other ? mend(c, batch, now_ms, err) : WEIR_OK;
+    uint64_t newest = 0;
+    if (!read_version(params, "newest", &newest) || batch->version < newest)
+        return WEIR_OK; /* the rest of the way is coming */
+    /* Its pages were of versions that it no longer has: it was restored meanwhile. */
+    c->options.sync->discard(c->options.context);
+    weir_error_set(&why, WEIR_CORRUPT, "version",
+                   "the control plane is at version %" PRIu64 ", a page came from %" PRIu64, newest,
+                   c->sync.stage_seen);
+    fail(c, "the stage is of another history", &why, now_ms);
+    return WEIR_OK;
 }
 
 static int take_deltas(weir_client_t *c, const weir_json_t *params, int64_t now_ms,

@@ -577,6 +577,25 @@ static void a_restored_database_is_noticed_by_the_digest(void **state)
     close_plane(p);
 }
 
+/* Restored while its pages were on their way: what was staged never was. */
+static void a_stage_of_another_history_is_thrown_away(void **state)
+{
+    (void)state;
+    plane_t *p = open_plane(wire_seed(0), 1000, true);
+    for (unsigned i = 0; i < ENTITIES; i++)
+        fixture_put(&p->wire.store, i, "first");
+    for (int i = 0; i < 100000 && !p->pages_done; i++)
+        wire_step(&p->wire);
+    assert_true(p->has_stage && p->pages_done);
+    p->seen += 1000;
+    restart_client(p);
+    settle(p);
+    assert_same(p);
+    assert_int_equal(p->switches, 1);
+    assert_non_null(strstr(p->wire.events, "another history"));
+    close_plane(p);
+}
+
 static void a_lone_change_needs_no_time(void **state)
 {
     (void)state;
@@ -690,6 +709,7 @@ int main(void)
         cmocka_unit_test(what_differs_is_found_and_healed_alone),
         cmocka_unit_test(healing_goes_on_under_writes_cuts_and_faults),
         cmocka_unit_test(a_restored_database_is_noticed_by_the_digest),
+        cmocka_unit_test(a_stage_of_another_history_is_thrown_away),
         cmocka_unit_test(a_lone_change_needs_no_time),
         cmocka_unit_test(many_changes_go_as_one_batch_after_the_ack),
         cmocka_unit_test(what_cannot_be_applied_is_tried_again_ever_more_slowly),
