@@ -27,12 +27,15 @@ static bool read_stat(const char *text, weir_process_t *ret)
     unsigned long user = 0;
     unsigned long system = 0;
     int parent = 0;
+    char state = '\0';
     const char *first = strchr(text, '(');
     const char *last = strrchr(text, ')');
     if (first == NULL || last == NULL || last < first ||
-        sscanf(last + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &parent, &user,
-               &system) != 3)
+        sscanf(last + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &state, &parent,
+               &user, &system) != 4)
         return false;
+    if (state == 'Z' || state == 'X')
+        return false; /* dead, and nobody has asked for its end yet */
     snprintf(ret->name, sizeof(ret->name), "%.*s", (int)(last - first - 1), first + 1);
     ret->parent = parent;
     ret->cpu_seconds = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
