@@ -75,9 +75,9 @@ static bool connected(const weir_agent_report_t *report)
 int weir_agent_report_print(const weir_agent_report_t *report, weir_buffer_t *out)
 {
     static const char *const members[] = {
-        "control_plane",     "protocol",    "newest",        "lag",         "digest",
-        "digest_equal",      "batches",     "deltas",        "full_syncs",  "last_resync",
-        "digest_mismatches", "heals",       "last_heal",     "full_sync",   "heard_ms",
+        "control_plane",     "protocol",   "newest",    "lag",        "digest",
+        "digest_equal",      "batches",    "deltas",    "full_syncs", "last_resync",
+        "digest_mismatches", "heals",      "last_heal", "full_sync",  "heard_ms",
         "applied_ms",        "last_error",
     };
     weir_buffer_printf(out, "{\"agent\":%s,\"connected\":%s", report->runs ? "true" : "false",
@@ -137,7 +137,8 @@ static void print_resyncs(const weir_json_t *said, weir_buffer_t *out)
     const weir_json_t *resyncs = weir_json_get(said, "resyncs");
     weir_metric_begin(out, name, WEIR_METRIC_COUNTER, "Whole sets applied, by why they came");
     for (size_t i = 0; i < WEIR_COUNT(reasons); i++)
-        weir_metric_labelled(out, name, "reason", weir_str(reasons[i]), number(resyncs, reasons[i]));
+        weir_metric_labelled(out, name, "reason", weir_str(reasons[i]),
+                             number(resyncs, reasons[i]));
 }
 
 static void print_digest(const weir_json_t *said, weir_buffer_t *out)

@@ -32,28 +32,21 @@ void status_connected(status_t *status, bool connected)
 void status_facts(status_t *status, const status_facts_t *facts)
 {
     const status_facts_t *before = &status->facts;
-    status->changed |= before->version != facts->version || before->newest != facts->newest ||
-                       before->quarantined != facts->quarantined ||
-                       before->complete != facts->complete || before->protocol != facts->protocol ||
-                       before->digest_equal != facts->digest_equal ||
-                       before->mismatches != facts->mismatches ||
-                       before->has_digest != facts->has_digest ||
-                       before->stage_snapshot != facts->stage_snapshot ||
-                       before->stage_entities != facts->stage_entities ||
-                       before->map_bytes != facts->map_bytes;
+    status->changed |=
+        before->version != facts->version || before->newest != facts->newest ||
+        before->quarantined != facts->quarantined || before->complete != facts->complete ||
+        before->protocol != facts->protocol || before->digest_equal != facts->digest_equal ||
+        before->mismatches != facts->mismatches || before->has_digest != facts->has_digest ||
+        before->stage_snapshot != facts->stage_snapshot ||
+        before->stage_entities != facts->stage_entities || before->map_bytes != facts->map_bytes;
     status->facts = *facts;
     if (facts->newest < facts->version)
         status->facts.newest = facts->version;
 }
 
 static const char *const resync_names[RESYNC_REASONS] = {
-    "first",
-    "image set aside",
-    "sent by the control plane",
-    "ahead of the control plane",
-    "behind the log",
-    "too far behind",
-    "too much differed",
+    "first",          "image set aside", "sent by the control plane", "ahead of the control plane",
+    "behind the log", "too far behind",  "too much differed",
 };
 
 /* Members of "resyncs"; labels of the metric. */
@@ -208,11 +201,9 @@ static void print_progress(const status_t *s, weir_buffer_t *out)
 {
     weir_buffer_append(out, WEIR_STR(",\"full_sync\":"));
     if (s->facts.stage_snapshot > 0)
-        weir_buffer_printf(out,
-                           "{\"snapshot\":%" PRIu64 ",\"entities\":%" PRIu64
-                           ",\"expected\":%" PRIu64 "}",
-                           s->facts.stage_snapshot, s->facts.stage_entities,
-                           s->facts.stage_expected);
+        weir_buffer_printf(
+            out, "{\"snapshot\":%" PRIu64 ",\"entities\":%" PRIu64 ",\"expected\":%" PRIu64 "}",
+            s->facts.stage_snapshot, s->facts.stage_entities, s->facts.stage_expected);
     else
         weir_buffer_append(out, WEIR_STR("null"));
 }

@@ -33,7 +33,7 @@ typedef struct status_facts {
     weir_digest_t digest;
     int digest_equal; /* to the control plane's when last compared: 1, 0; -1: never compared */
     uint64_t mismatches;
-    uint64_t stage_snapshot; /* of a full sync that is under way; 0: none is */
+    uint64_t stage_snapshot;                 /* of a full sync that is under way; 0: none is */
     uint64_t stage_entities, stage_expected; /* that came; that will come, 0: unknown */
 } status_facts_t;
 

@@ -1,6 +1,9 @@
 /* metrics.c -- numbers in the text form of Prometheus (metrics.h). */
 #include "base/metrics.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 const weir_duration_bounds_t weir_apply_bounds = {
     15,
     { 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 500000, 1000000, 5000000,
@@ -18,11 +21,21 @@ void weir_metric_begin(weir_buffer_t *out, const char *name, const char *kind, c
     weir_buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
 }
 
+/* Most numbers need no more digits to be read back the same. */
+static const char *short_text(double value, char *text, size_t size)
+{
+    snprintf(text, size, "%.15g", value);
+    return text;
+}
+
 static void print_value(weir_buffer_t *out, double value)
 {
     static const double exact = 9007199254740992.0; /* 2^53 */
+    char text[32];
     if (value >= -exact && value <= exact && value == (double)(int64_t)value)
         weir_buffer_printf(out, " %" PRId64 "\n", (int64_t)value);
+    else if (strtod(short_text(value, text, sizeof(text)), NULL) == value)
+        weir_buffer_printf(out, " %s\n", text);
     else
         weir_buffer_printf(out, " %.17g\n", value);
 }

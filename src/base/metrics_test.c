@@ -20,11 +20,11 @@ static void a_metric_has_its_help_its_type_and_its_value(void **state)
     (void)state;
     weir_buffer_init(&out, 4096);
     weir_metric(&out, "weir_x_total", WEIR_METRIC_COUNTER, "Things", 12345678901234567.0);
-    weir_metric(&out, "weir_y", WEIR_METRIC_GAUGE, "Seconds", 0.25);
+    weir_metric(&out, "weir_y", WEIR_METRIC_GAUGE, "Seconds", 0.008);
     weir_metric(&out, "weir_z", WEIR_METRIC_GAUGE, "Bytes", 4503599627370497.0);
     assert_printed(&out, "# HELP weir_x_total Things\n# TYPE weir_x_total counter\n"
                          "weir_x_total 12345678901234568\n"
-                         "# HELP weir_y Seconds\n# TYPE weir_y gauge\nweir_y 0.25\n"
+                         "# HELP weir_y Seconds\n# TYPE weir_y gauge\nweir_y 0.008\n"
                          "# HELP weir_z Bytes\n# TYPE weir_z gauge\nweir_z 4503599627370497\n");
 }
 

@@ -891,7 +891,8 @@ static ngx_int_t open_rooms(ngx_cycle_t *cycle)
     return NGX_OK;
 }
 
-/* -- numbers ------------------------------------------------------------------------------------- */
+/* -- numbers -------------------------------------------------------------------------------------
+ */
 
 static ngx_http_weir_lane_count_t count_lane(const ngx_http_weir_lane_t *lane)
 {

@@ -50,10 +50,11 @@ static void print_nginx(weir_buffer_t *out)
 
 /* -- processes --------------------------------------------------------------------- */
 
-/* All workers of this node, as far as this one knows them: nginx tells each of the others. */
+/* All workers of this node: nginx tells each of the others. ngx_last_process is the
+ * master's, and of no use here. */
 static void add_workers(weir_process_t *sum)
 {
-    for (ngx_int_t i = 0; i < ngx_last_process; i++) {
+    for (ngx_int_t i = 0; i < NGX_MAX_PROCESSES; i++) {
         weir_process_t one;
         ngx_pid_t pid = i == ngx_process_slot ? ngx_pid : ngx_processes[i].pid;
         if (pid <= 0 || weir_process_look(pid, &one) != WEIR_OK || one.parent != ngx_parent) {
@@ -85,13 +86,12 @@ static void print_processes(const ngx_http_weir_status_t *status, weir_buffer_t 
     }
     weir_metric_begin(out, own, WEIR_METRIC_GAUGE, "Memory that is no file's");
     for (size_t i = 0; i < WEIR_COUNT(all) && all[i].process != NULL; i++) {
-        weir_metric_labelled(
-            out, own, "process", weir_str(all[i].name),
-            (double)all[i].process->resident_bytes - (double)all[i].process->shared_bytes);
+        weir_metric_labelled(out, own, "process", weir_str(all[i].name),
+                             (double)all[i].process->resident_bytes -
+                                 (double)all[i].process->shared_bytes);
     }
     weir_metric_begin(out, resident, WEIR_METRIC_GAUGE,
-                      "Memory with mapped files, the image among them, for each process that has "
-                      "them");
+                      "With mapped files; the image counts for each process");
     for (size_t i = 0; i < WEIR_COUNT(all) && all[i].process != NULL; i++) {
         weir_metric_labelled(out, resident, "process", weir_str(all[i].name),
                              (double)all[i].process->resident_bytes);
