@@ -260,6 +260,18 @@ def test_a_control_plane_that_is_away_shows_as_not_connected(nodes):
     assert sync_of(data)["protocol"] is None and sync_of(data)["last_error"]
 
 
+def test_a_classic_push_shows_as_what_it_is(nodes):
+    control = nodes.control(db_update_frequency="0.2")
+    data = nodes.data(control.cluster_address, cluster_rpc_sync="off")
+    data.wait_ready()
+    found = until(data, 'weir_agent_full_syncs_total{reason="first"}', 1)
+    assert found["weir_agent_lag_versions"] == found["weir_agent_digest_known"] == 0
+    assert sync_of(data)["protocol"] == "classic"
+    theirs = scrape(control)
+    assert theirs['weir_cluster_sessions{protocol="classic"}'] == 1
+    assert theirs['weir_cluster_sessions{protocol="weir.sync.v1"}'] == 0
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"lag": "x", "pid": 1, "applies": {"buckets": [1, null]}}',
                                      "x" * 300000])
 def test_whatever_lies_where_the_agent_reports_is_survived(pairing, content):
