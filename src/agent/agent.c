@@ -33,6 +33,8 @@ static int on_send(void *context, weir_str_t bytes)
     weir_error_t err = { 0 };
     int rc = tls_write(agent->tls, bytes, agent->queue_max, &err);
     agent->lost |= rc != WEIR_OK;
+    if (rc == WEIR_OK)
+        status_sent(&agent->status, bytes.len);
     return rc;
 }
 
@@ -121,6 +123,8 @@ static int read_all(agent_t *agent, int64_t now, weir_error_t *err)
     while (rc == WEIR_OK && !agent->lost) {
         size_t len = 0;
         rc = tls_read(agent->tls, bytes, sizeof(bytes), &len, err);
+        if (rc == WEIR_OK)
+            status_received(&agent->status, len);
         if (rc == WEIR_OK)
             rc = link_input(agent, (weir_str_t){ bytes, len }, now, err);
     }
@@ -232,8 +236,25 @@ static void update_status(agent_t *agent, bool force)
     weir_image_state_t state = { 0 };
     if (weir_image_state(agent->image, &state, NULL) != WEIR_OK)
         return;
-    status_versions(&agent->status, state.version, link_newest(agent, state.version),
-                    state.quarantined, state.entities, state.complete);
+    status_facts_t facts = {
+        .version = state.version,
+        .newest = link_newest(agent, state.version),
+        .quarantined = state.quarantined,
+        .entities = state.entities,
+        .complete = state.complete,
+        .bytes_used = state.bytes_used,
+        .map_bytes = state.map_bytes,
+        .has_digest = state.has_digest,
+        .digest = state.digest,
+    };
+    link_facts(agent, &facts);
+    weir_stage_t stage;
+    if (agent->stage != NULL && weir_image_stage(agent->stage, &stage, NULL) == WEIR_OK) {
+        facts.stage_snapshot = stage.snapshot;
+        facts.stage_entities = agent->stage_entities;
+        facts.stage_expected = agent->stage_expected;
+    }
+    status_facts(&agent->status, &facts);
     status_write(&agent->status, force);
 }
 
@@ -378,7 +399,7 @@ int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile
         status_connected(&agent->status, false);
         update_status(agent, true);
         weir_image_sync(agent->image, NULL);
-        weir_log(WEIR_LOG_NOTICE, "stopped version=%" PRIu64, agent->status.version);
+        weir_log(WEIR_LOG_NOTICE, "stopped version=%" PRIu64, agent->status.facts.version);
     }
     tls_free(agent->tls);
     tls_context_free(agent->context);

@@ -28,6 +28,7 @@ typedef struct agent {
     bool classic_next;    /* the control plane has nothing else: the next connection is */
     bool classic_now;     /* this one is */
     bool client_stale;    /* what `client` believes to be here is here no more */
+    uint64_t mismatches;  /* of digests, that clients before this one met */
     tls_context_t *context;
     tls_t *tls;
     status_t status;
@@ -66,6 +67,8 @@ int link_choose(agent_t *agent, weir_error_t *err);
 bool link_lost(agent_t *agent);
 /* The newest version that is known to exist, if `version` is here. */
 uint64_t link_newest(const agent_t *agent, uint64_t version);
+/* The protocol that is spoken, and whether the set was the control plane's. */
+void link_facts(const agent_t *agent, status_facts_t *ret);
 /* `common`: all but apply and the plugins. */
 int link_open_classic(agent_t *agent, const weir_classic_client_options_t *common,
                       weir_error_t *err);

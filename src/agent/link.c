@@ -65,6 +65,8 @@ int link_choose(agent_t *agent, weir_error_t *err)
         return tell_classic(agent, err);
     if (agent->client != NULL && !agent->client_stale)
         return WEIR_OK;
+    if (agent->client != NULL)
+        agent->mismatches += weir_client_mismatches(agent->client);
     weir_client_free(agent->client);
     agent->client = NULL;
     int rc = agent_open_client(agent, err);
@@ -90,6 +92,18 @@ uint64_t link_newest(const agent_t *agent, uint64_t version)
     /* A push has no version, so nobody is behind one. */
     bool by_push = agent->classic_now || agent->client_stale || agent->client == NULL;
     return by_push ? version : weir_client_newest(agent->client);
+}
+
+void link_facts(const agent_t *agent, status_facts_t *ret)
+{
+    bool stale = agent->classic_now || agent->client_stale || agent->client == NULL;
+    ret->digest_equal = stale ? -1 : weir_client_digest_equal(agent->client); /* of a push: none */
+    ret->mismatches =
+        agent->mismatches + (agent->client != NULL ? weir_client_mismatches(agent->client) : 0);
+    if (agent->classic_now)
+        ret->protocol = weir_classic_client_ready(agent->classic) ? "classic" : NULL;
+    else
+        ret->protocol = agent->client != NULL ? weir_client_protocol(agent->client) : NULL;
 }
 
 /* -- the classic push ------------------------------------------------------------------------ */

@@ -144,6 +144,8 @@ static int on_apply(void *context, const weir_sync_batch_t *batch, weir_sync_app
     ret->us = (uint64_t)took_us;
     if (!batch->staged)
         agent_applied(agent, false, batch->version, count, took_us);
+    if (batch->buckets != NULL)
+        status_healed(&agent->status, ret->healed_entities);
     if (ret->healed_entities > 0)
         weir_log(WEIR_LOG_WARN, "healed version=%" PRIu64 " buckets=%zu entities=%" PRIu64,
                  batch->version, weir_json_count(batch->buckets), ret->healed_entities);
@@ -185,6 +187,7 @@ static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_st
         agent->stage_entities = 0;
         agent->stage_expected = entities;
     }
+    status_full_begins(&agent->status, reason);
     weir_log(WEIR_LOG_NOTICE,
              "full sync begins snapshot=%" PRIu64 " entities=%" PRIu64 " reason=%.*s", snapshot,
              agent->stage_expected, WEIR_STR_ARG(reason));
@@ -247,7 +250,10 @@ static int on_switch(void *context, weir_error_t *err)
 
 int agent_open_stage(agent_t *agent, weir_error_t *err)
 {
+    weir_image_state_t state;
     int rc = weir_image_stage_open(agent->image, 0, &agent->stage, err);
+    if (rc == WEIR_OK && weir_image_state(agent->stage, &state, NULL) == WEIR_OK)
+        agent->stage_entities = state.entities; /* of how many the control plane says */
     if (rc == WEIR_OK)
         weir_log(WEIR_LOG_NOTICE, "a full sync goes on where it stopped");
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;

@@ -145,10 +145,15 @@ const setting_definition_t weir_setting_table[] = {
       "Access log of the status endpoints, or off." },
     { "status_error_log", SETTING_TEXT, "logs/status_error.log", .meaning =
       "Error log of the status endpoints." },
+    { "metrics_data_planes", SETTING_BOOLEAN, "off", .meaning =
+      "Whether /metrics of a control plane has series of each data plane (ours alone)." },
     { "headers", SETTING_LIST, "server_tokens, latency_tokens, X-Kong-Request-Id",
       "off server_tokens latency_tokens Server Via X-Kong-Proxy-Latency X-Kong-Response-Latency "
       "X-Kong-Upstream-Latency X-Kong-Admin-Latency X-Kong-Upstream-Status X-Kong-Request-Id",
       .meaning = "Headers added to answers." },
+    { "config_version_header", SETTING_BOOLEAN, "off", .meaning =
+      "Whether answers say the version of the configuration they were matched in, as "
+      "Weir-Config-Version (ours alone)." },
     { "headers_upstream", SETTING_LIST, "X-Kong-Request-Id", "off X-Kong-Request-Id", .meaning =
       "Headers added to requests to upstreams." },
     { "trusted_ips", SETTING_LIST, "", .meaning =

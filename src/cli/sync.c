@@ -3,14 +3,12 @@
 #include "cli/cli.h"
 
 #include "agent/classic.h"
-#include "base/buffer.h"
+#include "agent/report.h"
 #include "base/json.h"
 #include "image/image.h"
 
 #include <time.h>
 #include <unistd.h>
-
-enum { REPORT_BYTES_MAX = 256 * 1024 };
 
 static void print_time(const char *label, int64_t ms)
 {
@@ -95,53 +93,88 @@ static int print_image(const char *prefix, uint64_t *ret_version, weir_error_t *
     return state.quarantined > 0 ? print_all_quarantined(path, err) : WEIR_OK;
 }
 
-static weir_json_t *read_report(const char *prefix)
+/* -- what the agent says ------------------------------------------------------------------ */
+
+/* Text of an unknown origin: no control characters, so that it forges no line. */
+static void print_text(const char *label, weir_str_t text)
 {
-    char path[CLI_PATH_MAX];
-    weir_json_t *report = NULL;
-    WEIR_AUTO(buffer) weir_buffer_t text;
-    weir_buffer_init(&text, REPORT_BYTES_MAX);
-    cli_path(prefix, "agent.json", path, sizeof(path));
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return NULL;
-    char *to = weir_buffer_reserve(&text, REPORT_BYTES_MAX);
-    if (to != NULL)
-        text.len = fread(to, 1, REPORT_BYTES_MAX, file);
-    fclose(file);
-    return weir_json_parse(weir_buffer_str(&text), &report, NULL) == WEIR_OK ? report : NULL;
+    if (text.len == 0)
+        return;
+    printf("%-16s ", label);
+    for (size_t i = 0; i < text.len; i++)
+        putchar((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f ? ' ' : text.data[i]);
+    putchar('\n');
+}
+
+static weir_str_t text_of(const weir_json_t *said, const char *name)
+{
+    return weir_json_get_string(said, name, WEIR_STR(""));
 }
 
 /* The report is a moment older than the image, whose version is known better. */
+static void print_lag(const weir_json_t *said, uint64_t version)
+{
+    double newest = weir_json_get_number(said, "newest", 0);
+    if (classic_is_local(version))
+        return; /* a push has no version: nobody is behind one */
+    if (newest < (double)version)
+        newest = (double)version;
+    printf("%-16s %.0f\n", "newest version", newest);
+    printf("%-16s %.0f\n", "behind by", newest - (double)version);
+}
+
+static void print_proof(const weir_json_t *said)
+{
+    const weir_json_t *equal = weir_json_get(said, "digest_equal");
+    const weir_json_t *heal = weir_json_get(said, "last_heal");
+    print_text("digest", text_of(said, "digest"));
+    if (!weir_json_is_null(equal))
+        print_text("same set", weir_json_boolean(equal)
+                                   ? WEIR_STR("yes, when it was last compared")
+                                   : WEIR_STR("no, when it was last compared"));
+    if (weir_json_kind(heal) != WEIR_JSON_OBJECT)
+        return;
+    print_time("last heal", (int64_t)weir_json_get_number(heal, "at_ms", 0));
+    printf("%-16s %.0f entities\n", "healed", weir_json_get_number(heal, "entities", 0));
+}
+
+static void print_full_sync(const weir_json_t *said)
+{
+    const weir_json_t *full = weir_json_get(said, "full_sync");
+    double come = weir_json_get_number(full, "entities", 0);
+    double expected = weir_json_get_number(full, "expected", 0);
+    if (weir_json_kind(full) != WEIR_JSON_OBJECT)
+        return;
+    if (expected < come || expected <= 0) /* more may come than there were at first */
+        printf("%-16s %.0f entities so far\n", "full sync", come);
+    else
+        printf("%-16s %.0f of %.0f entities (%.0f %%)\n", "full sync", come, expected,
+               100 * come / expected);
+}
+
 static void print_report(const char *prefix, uint64_t version)
 {
     pid_t pid = cli_running(prefix, "agent");
-    weir_json_t *report = read_report(prefix);
-    if (report == NULL || pid == 0) {
+    weir_agent_report_t report;
+    weir_agent_report_read(prefix, &report);
+    if (report.said == NULL || pid == 0) {
         printf("%-16s %s\n", "agent", pid == 0 ? "not running" : "has not said anything yet");
-        weir_json_free(report);
+        weir_agent_report_release(&report);
         return;
     }
-    weir_str_t nothing = WEIR_STR("");
-    weir_str_t plane = weir_json_get_string(report, "control_plane", nothing);
-    weir_str_t error = weir_json_get_string(report, "last_error", nothing);
-    weir_str_t resync = weir_json_get_string(report, "last_resync", nothing);
-    bool connected = weir_json_get_boolean(report, "connected", false);
+    const weir_json_t *said = report.said;
+    weir_str_t plane = text_of(said, "control_plane");
+    bool connected = weir_json_get_boolean(said, "connected", false);
     printf("%-16s running (pid %d)\n", "agent", (int)pid);
     printf("%-16s %.*s, %s\n", "control plane", WEIR_STR_ARG(plane),
            connected ? "connected" : "not connected");
-    double newest = weir_json_get_number(report, "newest", 0);
-    if (newest < (double)version)
-        newest = (double)version;
-    if (!classic_is_local(version)) { /* a push has no version: nobody is behind one */
-        printf("%-16s %.0f\n", "newest version", newest);
-        printf("%-16s %.0f\n", "behind by", newest - (double)version);
-    }
-    if (error.len > 0)
-        printf("%-16s %.*s\n", "last error", WEIR_STR_ARG(error));
-    if (resync.len > 0)
-        printf("%-16s %.*s\n", "last full sync", WEIR_STR_ARG(resync));
-    weir_json_free(report);
+    print_text("protocol", text_of(said, "protocol"));
+    print_lag(said, version);
+    print_full_sync(said);
+    print_proof(said);
+    print_text("last error", text_of(said, "last_error"));
+    print_text("last full sync", text_of(said, "last_resync"));
+    weir_agent_report_release(&report);
 }
 
 int cli_sync_status(const cli_options_t *options)

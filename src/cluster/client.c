@@ -326,6 +326,7 @@ int weir_client_new(const weir_client_options_t *options, uint64_t version, weir
     snprintf(c->compat_version, sizeof(c->compat_version), "%s", options->compat_version);
     weir_upgrade_init(&c->upgrade);
     c->version = c->newest = version;
+    c->digest_equal = -1;
     *ret = c;
     return WEIR_OK;
 }
@@ -424,4 +425,21 @@ uint64_t weir_client_version(const weir_client_t *c)
 uint64_t weir_client_newest(const weir_client_t *c)
 {
     return c->newest;
+}
+
+const char *weir_client_protocol(const weir_client_t *client)
+{
+    if (client->step != CLIENT_READY)
+        return NULL;
+    return client->sync.agreed ? WEIR_CAPABILITY_SYNC_V1 : "kong.sync.v2";
+}
+
+int weir_client_digest_equal(const weir_client_t *client)
+{
+    return client->digest_equal;
+}
+
+uint64_t weir_client_mismatches(const weir_client_t *client)
+{
+    return client->mismatches;
 }

@@ -133,5 +133,11 @@ bool weir_client_ready(const weir_client_t *client); /* the hello is done */
 bool weir_client_unoffered(const weir_client_t *client);
 uint64_t weir_client_version(const weir_client_t *client); /* applied */
 uint64_t weir_client_newest(const weir_client_t *client);  /* known to exist */
+/* "weir.sync.v1" or "kong.sync.v2"; NULL before the hello is done. */
+const char *weir_client_protocol(const weir_client_t *client);
+/* Of what serves, when it was last compared with the control plane's set: 1 equal, 0 not,
+ * -1 never compared. */
+int weir_client_digest_equal(const weir_client_t *client);
+uint64_t weir_client_mismatches(const weir_client_t *client); /* digests that differed */
 
 #endif

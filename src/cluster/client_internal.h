@@ -51,6 +51,8 @@ struct weir_client {
     bool proven;    /* an answer in this dialect was understood, on this connection */
     bool flipped;   /* the other dialect is tried (C.9) */
     uint64_t version, newest;
+    int digest_equal;    /* as weir_client_digest_equal() */
+    uint64_t mismatches; /* over all connections */
     int64_t started_ms, heard_ms, pinged_ms;
     bool asking;
     uint64_t ask_id, next_id;

@@ -106,6 +106,8 @@ int session_send_pieces(weir_session_t *s, const batch_slot_t *slots, size_t cou
     put_bytes(&p, (weir_str_t){ (const char *)frame, frame_len });
     put_bytes(&p, weir_buffer_str(&head));
     put_message(&p, slots, count, array);
+    if (s->options.counters != NULL)
+        s->options.counters->messages_out++;
     return p.rc == WEIR_OK ? WEIR_OK
                            : session_closed(err, "its output queue is full: it is too slow");
 }

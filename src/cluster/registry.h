@@ -59,6 +59,18 @@ int weir_registry_list(weir_registry_t *registry, uint64_t newest, int64_t now_m
                        weir_json_t **ret, weir_error_t *err);
 /* Numbers for metrics. */
 void weir_registry_count(weir_registry_t *registry, size_t *ret_known, size_t *ret_connected);
+/* Of the data planes: all that are known, and, of those that are connected, how many ... */
+typedef struct weir_registry_totals {
+    size_t known, connected;
+    size_t lagging;       /* do not have the newest version yet */
+    size_t quarantining;  /* could not accept an entity */
+    size_t differing;     /* had another set than ours when it was last compared */
+    size_t compared;      /* had it compared */
+    uint64_t lag_max;     /* versions that the last of them is behind */
+    uint64_t quarantined; /* entities, over all of them */
+} weir_registry_totals_t;
+/* One walk over the nodes, under the lock. */
+void weir_registry_totals(weir_registry_t *registry, uint64_t newest, weir_registry_totals_t *ret);
 
 /* Writes what has changed to the store, at most `limit` nodes, and forgets who has
  * been away for longer than purge_delay_s. What changes with every version or
@@ -125,7 +137,10 @@ int weir_registry_changes(weir_registry_t *registry, uint64_t before, size_t lim
  * sorted in place. WEIR_NOT_FOUND: not remembered, err->reason says more. */
 int weir_registry_change(weir_registry_t *registry, uint64_t version, weir_uuid_t *entities,
                          size_t entity_count, weir_json_t **ret, weir_error_t *err);
-/* In the text form of Prometheus. */
+/* How long changes take, in the text form of Prometheus. */
 int weir_registry_metrics(weir_registry_t *registry, weir_buffer_t *out);
+/* Series of each of the first `limit` data planes by id, in the same form. */
+int weir_registry_node_metrics(weir_registry_t *registry, uint64_t newest, size_t limit,
+                               weir_buffer_t *out);
 
 #endif

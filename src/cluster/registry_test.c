@@ -191,9 +191,55 @@ static void each_allocation_may_fail_and_no_row_is_lost(void **state)
     }
 }
 
+static void only_connected_nodes_count_and_each_has_its_series(void **state)
+{
+    static const char other[] = "00000000-0000-4000-8000-000000000002";
+    static const char gone[] = "00000000-0000-4000-8000-000000000003";
+    weir_registry_t *registry = NULL;
+    weir_registry_totals_t totals;
+    WEIR_AUTO(json) weir_json_t *report = NULL;
+    WEIR_AUTO(buffer) weir_buffer_t out;
+    (void)state;
+    assert_int_equal(weir_registry_new(PURGE_S, &registry, NULL), WEIR_OK);
+    connect_node(registry, FIXTURE_NODE, 1000);
+    connect_node(registry, other, 1000);
+    connect_node(registry, gone, 1000);
+    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 10, -1, 2000000);
+    weir_registry_applied(registry, WEIR_STR("00000000-0000-4000-8000-000000000002"), 7, -1,
+                          2000000);
+    weir_registry_digest(registry, WEIR_STR(FIXTURE_NODE), 1);
+    weir_registry_digest(registry, WEIR_STR("00000000-0000-4000-8000-000000000002"), 0);
+    assert_int_equal(
+        weir_json_parse(WEIR_STR("{\"quarantined\":[],\"quarantined_count\":4}"), &report, NULL),
+        WEIR_OK);
+    weir_registry_report(registry, weir_str(other), report, 2000);
+    weir_registry_report(registry, weir_str(gone), report, 2000);
+    weir_registry_digest(registry, weir_str(gone), 0);
+    weir_registry_disconnected(registry, weir_str(gone), 3000);
+    weir_registry_totals(registry, 10, &totals);
+    assert_int_equal(totals.known, 3);
+    assert_int_equal(totals.connected, 2);
+    assert_int_equal(totals.lagging, 1);
+    assert_int_equal(totals.lag_max, 3);
+    assert_int_equal(totals.quarantining, 1);
+    assert_int_equal(totals.quarantined, 4);
+    assert_int_equal(totals.compared, 2);
+    assert_int_equal(totals.differing, 1);
+
+    weir_buffer_init(&out, 65536);
+    assert_int_equal(weir_registry_node_metrics(registry, 10, 2, &out), WEIR_OK);
+    weir_buffer_byte(&out, '\0');
+    assert_non_null(strstr(out.data, "\nweir_data_plane_lag_versions{node_id=\"00000000-0000-4000-"
+                                     "8000-000000000002\",hostname=\"dp-host\"} 3\n"));
+    assert_non_null(strstr(out.data, "000000000003")); /* gone, but not forgotten */
+    assert_null(strstr(out.data, FIXTURE_NODE));       /* the limit was two */
+    weir_registry_free(registry);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_connected_nodes_count_and_each_has_its_series),
         cmocka_unit_test(a_node_is_gone_when_its_last_socket_closes),
         cmocka_unit_test(a_row_tells_what_the_node_said),
         cmocka_unit_test(a_report_is_kept_within_limits),

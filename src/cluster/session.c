@@ -34,6 +34,8 @@ int session_send_frame(weir_session_t *s, weir_opcode_t opcode, weir_str_t paylo
     int rc = s->options.send(s->options.context, (weir_str_t){ (const char *)header, len });
     if (rc == WEIR_OK && payload.len > 0)
         rc = s->options.send(s->options.context, payload);
+    if (opcode == WEIR_FRAME_BINARY && s->options.counters != NULL)
+        s->options.counters->messages_out++;
     return rc == WEIR_OK ? rc : session_closed(err, "its output queue is full: it is too slow");
 }
 
@@ -257,6 +259,8 @@ int weir_session_input(weir_session_t *s, weir_str_t bytes, int64_t now_ms, weir
         }
         s->heard_ms = now_ms;
         s->pinged_ms = 0;
+        if (frame.opcode == WEIR_FRAME_BINARY && s->options.counters != NULL)
+            s->options.counters->messages_in++;
         rc = take_frame(s, &frame, now_ms, err);
     }
     return rc;
@@ -285,4 +289,13 @@ int weir_session_tick(weir_session_t *s, int64_t now_ms, weir_error_t *err)
 weir_str_t weir_session_node(const weir_session_t *session)
 {
     return weir_str(session->node);
+}
+
+weir_session_protocol_t weir_session_protocol(const weir_session_t *session)
+{
+    if (!session->ready)
+        return WEIR_SESSION_NO_HELLO;
+    if (session->sync.agreed)
+        return WEIR_SESSION_WEIR_V1;
+    return session->dialect == WEIR_DIALECT_39 ? WEIR_SESSION_KONG_39 : WEIR_SESSION_KONG_310;
 }

@@ -22,9 +22,11 @@ enum {
     WEIR_SESSION_ACK_MS = 60000,  /* weir.sync.v1: how long an ack is waited for */
 };
 
-/* Of weir.sync.v1, over all sessions of an event loop. */
+/* Over all sessions of an event loop. */
 typedef struct weir_sync_counters {
+    /* Of weir.sync.v1. */
     uint64_t starts, acks, mismatches, heals, healed_entities, resumes, failures;
+    uint64_t messages_in, messages_out; /* binary frames: hellos, JSON-RPC */
 } weir_sync_counters_t;
 
 typedef struct weir_session_options {
@@ -70,6 +72,15 @@ int weir_session_notify(weir_session_t *session, uint64_t version, int64_t now_m
 int weir_session_answer(weir_session_t *session, const weir_want_t *want, weir_answer_t *answer,
                         const weir_error_t *failure, int64_t now_ms, weir_error_t *err);
 
+/* What it speaks with its node. */
+typedef enum weir_session_protocol {
+    WEIR_SESSION_NO_HELLO, /* nothing yet */
+    WEIR_SESSION_KONG_39,  /* kong.sync.v2 in either dialect */
+    WEIR_SESSION_KONG_310,
+    WEIR_SESSION_WEIR_V1, /* weir.sync.v1 */
+    WEIR_SESSION_PROTOCOLS,
+} weir_session_protocol_t;
+weir_session_protocol_t weir_session_protocol(const weir_session_t *session);
 weir_str_t weir_session_node(const weir_session_t *session); /* empty before the hello */
 
 #endif

@@ -297,14 +297,15 @@ static int ask_heal(weir_client_t *c, bool staged, uint64_t version, int64_t now
     return call(c, WEIR_CAPABILITY_SYNC_V1 ".heal", params, rc, now_ms, err);
 }
 
-/* True: the control plane says which digest there must be, and it is another one. */
-static bool differs(const weir_json_t *params, const weir_sync_applied_t *applied)
+/* With the digest that the control plane says there must be: 1 equal, 0 another one, -1: one
+ * of the two is not known. */
+static int compare(const weir_json_t *params, const weir_sync_applied_t *applied)
 {
     weir_digest_t theirs;
-    return applied->has_digest &&
-           weir_digest_parse(weir_json_get_string(params, "digest", WEIR_STR("")), &theirs) ==
-               WEIR_OK &&
-           !weir_digest_equal(&theirs, &applied->digest);
+    weir_str_t text = weir_json_get_string(params, "digest", WEIR_STR(""));
+    if (!applied->has_digest || weir_digest_parse(text, &theirs) != WEIR_OK)
+        return -1;
+    return weir_digest_equal(&theirs, &applied->digest);
 }
 
 /* Another set than the control plane's, at the same version: it is healed; and if that
@@ -315,6 +316,7 @@ static int mend(weir_client_t *c, const weir_sync_batch_t *batch, int64_t now_ms
     weir_error_set(&why, WEIR_CORRUPT, "digest",
                    "the set as of version %" PRIu64 " is not that of the control plane",
                    batch->version);
+    c->mismatches++;
     if (batch->buckets == NULL) {
         client_fault(c, "a digest differs: the buckets are compared", &why);
         return ask_heal(c, batch->staged, batch->version, now_ms, err);
@@ -351,7 +353,8 @@ static int apply(weir_client_t *c, weir_sync_batch_t *batch, const weir_json_t *
     }
     c->sync.failures = 0;
     note_newest(c, params, batch->version);
-    bool other = differs(params, &applied);
+    int equal = compare(params, &applied);
+    bool other = equal == 0;
     if (batch->staged) {
         c->sync.stage_version = batch->version;
         if (!other && batch->version >= c->sync.stage_seen &&
@@ -360,6 +363,8 @@ static int apply(weir_client_t *c, weir_sync_batch_t *batch, const weir_json_t *
     }
     if (!batch->staged)
         c->version = batch->version;
+    if (!batch->staged && equal >= 0)
+        c->digest_equal = equal;
     int rc = pull_report(c, err);
     if (rc == WEIR_OK)
         rc = send_ack(c, batch, &applied, err);

@@ -540,6 +540,10 @@ static void what_differs_is_found_and_healed_alone(void **state)
         assert_int_equal(p->stages, stages);
         assert_int_equal(p->wire.store.counters.mismatches, 1);
         assert_int_equal(p->wire.store.counters.healed_entities, rows);
+        assert_int_equal(weir_client_mismatches(p->wire.client), 1);
+        assert_int_equal(weir_client_digest_equal(p->wire.client), 1);
+        assert_string_equal(weir_client_protocol(p->wire.client), "weir.sync.v1");
+        assert_int_equal(weir_session_protocol(p->wire.host.session), WEIR_SESSION_WEIR_V1);
         assert_non_null(strstr(p->wire.events, "a digest differs"));
         close_plane(p);
     }

@@ -1,24 +1,15 @@
 /* trace.c -- a ring of versions and a histogram (trace.h). */
 #include "cluster/trace.h"
 
+#include "base/metrics.h"
+
 #include <pthread.h>
-
-/* Upper bounds of the histogram, in milliseconds; one more for all above. */
-static const int64_t bounds_ms[] = { 1,   2,    5,    10,   25,    50,    100,  250,
-                                     500, 1000, 2500, 5000, 10000, 30000, 60000 };
-
-enum { BUCKETS = WEIR_COUNT(bounds_ms) + 1 };
-
-typedef struct histogram {
-    uint64_t buckets[BUCKETS];
-    uint64_t count, sum_us;
-} histogram_t;
 
 struct weir_trace {
     pthread_mutex_t lock;
     uint64_t first, newest; /* versions in [first, newest] have been noted ... */
     size_t size;            /* ... of which the last `size` are still there */
-    histogram_t histogram;
+    weir_durations_t durations;
     weir_trace_row_t rows[];
 };
 
@@ -81,15 +72,8 @@ void weir_trace_encoded(weir_trace_t *trace, uint64_t after, uint64_t version, i
 
 void weir_trace_observe(weir_trace_t *trace, int64_t us)
 {
-    size_t i = 0;
-    if (us < 0)
-        us = 0; /* clocks are set */
-    while (i < WEIR_COUNT(bounds_ms) && us > bounds_ms[i] * 1000)
-        i++;
     pthread_mutex_lock(&trace->lock);
-    trace->histogram.buckets[i]++;
-    trace->histogram.count++;
-    trace->histogram.sum_us += (uint64_t)us;
+    weir_durations_add(&trace->durations, &weir_change_bounds, us);
     pthread_mutex_unlock(&trace->lock);
 }
 
@@ -124,22 +108,11 @@ size_t weir_trace_list(weir_trace_t *trace, uint64_t before, size_t limit, weir_
 
 int weir_trace_metrics(weir_trace_t *trace, weir_buffer_t *out)
 {
-    static const char name[] = "weir_change_applied_seconds";
     pthread_mutex_lock(&trace->lock);
-    histogram_t h = trace->histogram;
+    weir_durations_t durations = trace->durations;
     pthread_mutex_unlock(&trace->lock);
-    weir_buffer_printf(out,
-                       "# HELP %s From the commit of a change to a data plane having it\n"
-                       "# TYPE %s histogram\n",
-                       name, name);
-    uint64_t below = 0;
-    for (size_t i = 0; i < WEIR_COUNT(bounds_ms); i++) {
-        below += h.buckets[i];
-        weir_buffer_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-                           (double)bounds_ms[i] / 1000, below);
-    }
-    weir_buffer_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, h.count);
-    weir_buffer_printf(out, "%s_sum %.6f\n%s_count %" PRIu64 "\n", name, (double)h.sum_us / 1e6,
-                       name, h.count);
+    weir_metric_durations(out, "weir_change_applied_seconds",
+                          "From the commit of a change to a data plane having it",
+                          &weir_change_bounds, &durations);
     return out->failed;
 }

@@ -13,6 +13,7 @@
 #include "cluster/hello.h"
 #include "cluster/session.h"
 #include "host/ngx_http_weir_cluster.h"
+#include "host/ngx_http_weir_cluster_count.h"
 #include "host/ngx_http_weir_cluster_upgrade.h"
 
 #include <ngx_thread_pool.h>
@@ -52,7 +53,7 @@ typedef struct {
 
 typedef struct {
     ngx_queue_t waiting, working;
-    ngx_uint_t running, running_max;
+    ngx_uint_t waited, running, running_max; /* how many are in which */
 } ngx_http_weir_lane_t;
 
 typedef struct {
@@ -69,6 +70,7 @@ typedef struct {
     ngx_uint_t ticks;
     ngx_flag_t saving;
     weir_sync_counters_t counters;
+    uint64_t bytes_in, bytes_out; /* of data planes, above TLS */
     weir_error_t save_error;
     size_t payload_max;
 } ngx_http_weir_cluster_t;
@@ -243,6 +245,7 @@ static void ngx_http_weir_peer_flush(ngx_http_weir_peer_t *peer)
             break;
         }
         weir_outbox_advance(&peer->out, (size_t)sent);
+        cluster->bytes_out += (uint64_t)sent;
         peer->written_ms = now_ms();
     }
     if ((peer->closing && peer->out.first == NULL) ||
@@ -313,6 +316,7 @@ static void ngx_http_weir_peer_read(ngx_event_t *rev)
             ngx_http_weir_peer_end(peer);
             return;
         }
+        cluster->bytes_in += (uint64_t)got;
         if (!peer->closing) {
             weir_str_t input = { (const char *)bytes, (size_t)got };
             rc = peer->protocol->input(peer->session, input, now_ms(), &err);
@@ -385,8 +389,9 @@ static void peer_want(void *context, const weir_want_t *want)
     work->want = *want;
     work->full = weir_encoder_takes_long(cluster->encoder, want);
     peer->works++;
-    ngx_queue_insert_tail(work->full ? &cluster->fulls.waiting : &cluster->increments.waiting,
-                          &work->queue);
+    ngx_http_weir_lane_t *lane = work->full ? &cluster->fulls : &cluster->increments;
+    ngx_queue_insert_tail(&lane->waiting, &work->queue);
+    lane->waited++;
 }
 
 /* Hands the result to the session, if it is still there. Frees the work. */
@@ -479,6 +484,7 @@ static void run_lane(ngx_http_weir_lane_t *lane)
             return;
         }
         ngx_queue_remove(first);
+        lane->waited--;
         if (work->answer != NULL || work->peer->connection == NULL) {
             ngx_http_weir_work_done(work);
         } else {
@@ -883,6 +889,42 @@ static ngx_int_t open_rooms(ngx_cycle_t *cycle)
                       "weir: the state of data planes cannot be read reason=\"%s\"", err.reason);
     }
     return NGX_OK;
+}
+
+/* -- numbers -------------------------------------------------------------------------------------
+ */
+
+static ngx_http_weir_lane_count_t count_lane(const ngx_http_weir_lane_t *lane)
+{
+    return (ngx_http_weir_lane_count_t){ lane->waited, lane->running };
+}
+
+ngx_flag_t ngx_http_weir_cluster_count(ngx_http_weir_cluster_counts_t *ret)
+{
+    ngx_queue_t *q;
+
+    if (cluster == NULL) {
+        return 0;
+    }
+    *ret = (ngx_http_weir_cluster_counts_t){
+        .sync = cluster->counters,
+        .increments = count_lane(&cluster->increments),
+        .fulls = count_lane(&cluster->fulls),
+        .bytes_in = cluster->bytes_in,
+        .bytes_out = cluster->bytes_out,
+    };
+    weir_encoder_count(cluster->encoder, &ret->encoder);
+    for (q = ngx_queue_head(&cluster->peers); q != ngx_queue_sentinel(&cluster->peers);
+         q = ngx_queue_next(q)) {
+        const ngx_http_weir_peer_t *peer = ngx_queue_data(q, ngx_http_weir_peer_t, queue);
+        if (peer->protocol == &sync_protocol) {
+            ret->sessions[weir_session_protocol(peer->session)]++;
+        } else {
+            ret->classic_sessions++;
+        }
+        ret->outbox_bytes += peer->out.bytes;
+    }
+    return 1;
 }
 
 static ngx_int_t ngx_http_weir_cluster_init_process(ngx_cycle_t *cycle)

@@ -3,25 +3,13 @@
  *
  * Directive: `weir_status;` in a location. Everything here takes microseconds:
  * numbers of nginx, one look into the image or into the store. */
-#include "node/ngx_http_weir.h"
+#include "host/ngx_http_weir_metrics.h"
 
 #include "agent/classic.h"
-#include "base/buffer.h"
 #include "base/json.h"
-#include "cluster/registry.h"
-#include "image/image.h"
 
-enum { BODY_BYTES_MAX = 64 * 1024 };
-
-/* What the node can say about its configuration. */
-typedef struct ngx_http_weir_status_s {
-    ngx_http_weir_main_conf_t *conf;
-    ngx_flag_t has_store;
-    ngx_flag_t store_answers;
-    ngx_flag_t has_image;
-    weir_image_state_t image;
-    const char *not_ready; /* NULL: ready */
-} ngx_http_weir_status_t;
+/* Of 10,000 data planes with series of their own (metrics_data_planes). */
+enum { BODY_BYTES_MAX = 16 * 1024 * 1024, ROW_BYTES_MAX = 64 * 1024 };
 
 static char *ngx_http_weir_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
@@ -58,7 +46,7 @@ static ngx_flag_t ngx_http_weir_status_ask_store(weir_store_t *store)
     static const weir_uuid_t nobody;
     weir_arena_t arena;
     weir_row_t row;
-    weir_arena_init(&arena, BODY_BYTES_MAX);
+    weir_arena_init(&arena, ROW_BYTES_MAX);
     int rc = weir_store_get(store, WEIR_SERVICES, &nobody, &arena, &row, NULL);
     weir_arena_release(&arena);
     return rc == WEIR_OK || rc == WEIR_NOT_FOUND;
@@ -101,6 +89,16 @@ static void ngx_http_weir_status_look(ngx_http_weir_status_t *status, ngx_log_t 
     }
 }
 
+/* What the agent says of itself: one small file. */
+static void ngx_http_weir_status_ask_agent(ngx_http_weir_status_t *status)
+{
+    status->has_agent = ngx_strcmp(status->conf->role, "data_plane") == 0;
+    if (status->has_agent) {
+        weir_agent_report_read(weir_setting_string(status->conf->settings, "prefix"),
+                               &status->agent);
+    }
+}
+
 /* -- saying -------------------------------------------------------------------------- */
 
 /* Of a classic push its hash, as its control plane knows it; else the version. */
@@ -135,6 +133,11 @@ static void ngx_http_weir_status_body(const ngx_http_weir_status_t *status, weir
             status->image.version, status->image.complete ? "true" : "false",
             status->image.entities, status->image.quarantined, status->image.committed_ms);
     }
+    if (status->has_agent) {
+        weir_buffer_append(out, WEIR_STR("\"sync\":"));
+        weir_agent_report_print(&status->agent, out);
+        weir_buffer_byte(out, ',');
+    }
     weir_buffer_printf(out, "\"version\":\"%s\",\"role\":\"%s\",", compat, status->conf->role);
     weir_buffer_printf(out,
                        "\"server\":{\"connections_accepted\":%lu,\"connections_active\":%lu,"
@@ -143,113 +146,6 @@ static void ngx_http_weir_status_body(const ngx_http_weir_status_t *status, weir
                        "\"total_requests\":%lu}}",
                        *ngx_stat_accepted, *ngx_stat_active, *ngx_stat_handled, *ngx_stat_reading,
                        *ngx_stat_waiting, *ngx_stat_writing, *ngx_stat_requests);
-}
-
-static void ngx_http_weir_status_metric(weir_buffer_t *out, const char *name, const char *kind,
-                                        const char *help)
-{
-    weir_buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
-}
-
-static void ngx_http_weir_status_number(weir_buffer_t *out, const char *name, const char *kind,
-                                        const char *help, uint64_t value)
-{
-    ngx_http_weir_status_metric(out, name, kind, help);
-    weir_buffer_printf(out, "%s %" PRIu64 "\n", name, value);
-}
-
-static void ngx_http_weir_status_nginx_metrics(weir_buffer_t *out)
-{
-    const struct {
-        const char *state;
-        ngx_atomic_t value;
-    } states[] = {
-        { "accepted", *ngx_stat_accepted }, { "active", *ngx_stat_active },
-        { "handled", *ngx_stat_handled },   { "reading", *ngx_stat_reading },
-        { "waiting", *ngx_stat_waiting },   { "writing", *ngx_stat_writing },
-        { "total", *ngx_stat_accepted },
-    };
-    ngx_http_weir_status_metric(out, "kong_nginx_connections_total", "gauge",
-                                "Number of connections by subsystem");
-    for (size_t i = 0; i < WEIR_COUNT(states); i++) {
-        weir_buffer_printf(out,
-                           "kong_nginx_connections_total{subsystem=\"http\",state=\"%s\"} %lu\n",
-                           states[i].state, states[i].value);
-    }
-    ngx_http_weir_status_number(out, "kong_nginx_requests_total", "gauge",
-                                "Number of requests total", *ngx_stat_requests);
-}
-
-static void ngx_http_weir_status_image_metrics(const weir_image_state_t *image, weir_buffer_t *out)
-{
-    ngx_http_weir_status_number(out, "weir_config_version", "gauge",
-                                "Version of the configuration that serves", image->version);
-    ngx_http_weir_status_number(out, "weir_config_complete", "gauge",
-                                "Whether a complete configuration serves", image->complete);
-    ngx_http_weir_status_number(out, "weir_config_entities", "gauge",
-                                "Entities of the configuration", image->entities);
-    ngx_http_weir_status_number(out, "weir_config_quarantined", "gauge",
-                                "Entities that could not be accepted", image->quarantined);
-    ngx_http_weir_status_number(out, "weir_config_commits_total", "counter",
-                                "Changes applied since the image was made", image->commits);
-    ngx_http_weir_status_number(out, "weir_config_committed_seconds", "gauge",
-                                "When the last change was applied",
-                                (uint64_t)(image->committed_ms / 1000));
-    ngx_http_weir_status_number(out, "weir_config_bytes", "gauge", "Bytes used of the image",
-                                image->bytes_used);
-}
-
-static void ngx_http_weir_status_store_metrics(const ngx_http_weir_main_conf_t *conf,
-                                               weir_buffer_t *out)
-{
-    static const struct {
-        weir_entity_type_t type;
-        const char *name;
-    } kinds[] = {
-        { WEIR_SERVICES, "services" },   { WEIR_ROUTES, "routes" },
-        { WEIR_CONSUMERS, "consumers" }, { WEIR_PLUGINS, "plugins" },
-        { WEIR_UPSTREAMS, "upstreams" }, { WEIR_CERTIFICATES, "certificates" },
-    };
-    size_t known = 0;
-    size_t connected = 0;
-    ngx_http_weir_status_number(out, "weir_store_version", "gauge", "Newest committed version",
-                                weir_store_version(conf->store));
-    ngx_http_weir_status_metric(out, "weir_store_entities", "gauge", "Entities in the database");
-    for (size_t i = 0; i < WEIR_COUNT(kinds); i++) {
-        weir_buffer_printf(out, "weir_store_entities{type=\"%s\"} %" PRIu64 "\n", kinds[i].name,
-                           weir_store_count(conf->store, kinds[i].type));
-    }
-    if (conf->registry != NULL) {
-        weir_registry_count(conf->registry, &known, &connected);
-    }
-    ngx_http_weir_status_number(out, "weir_data_planes_known", "gauge",
-                                "Data planes that are not forgotten yet", known);
-    ngx_http_weir_status_number(out, "weir_data_planes_connected", "gauge",
-                                "Data planes with an open connection", connected);
-    if (conf->registry != NULL) {
-        weir_registry_metrics(conf->registry, out);
-    }
-}
-
-static void ngx_http_weir_status_metrics(const ngx_http_weir_status_t *status, weir_buffer_t *out)
-{
-    char id[WEIR_UUID_TEXT + 1];
-    weir_uuid_format(&status->conf->node_id, id);
-    ngx_http_weir_status_metric(out, "kong_node_info", "gauge", "Node metadata");
-    weir_buffer_printf(out, "kong_node_info{node_id=\"%s\",version=\"%s\"} 1\n", id,
-                       weir_setting_string(status->conf->settings, "cluster_compat_version"));
-    if (status->has_store) {
-        ngx_http_weir_status_number(out, "kong_datastore_reachable", "gauge",
-                                    "Datastore reachable, 0 is unreachable",
-                                    (uint64_t)status->store_answers);
-    }
-    ngx_http_weir_status_nginx_metrics(out);
-    if (status->has_image) {
-        ngx_http_weir_status_image_metrics(&status->image, out);
-    }
-    if (status->store_answers) {
-        ngx_http_weir_status_store_metrics(status->conf, out);
-    }
 }
 
 /* -- answering --------------------------------------------------------------------------- */
@@ -305,8 +201,7 @@ static ngx_int_t ngx_http_weir_status_send(ngx_http_request_t *r, ngx_uint_t cod
     return ngx_http_output_filter(r, &chain);
 }
 
-static ngx_int_t ngx_http_weir_status_answer(ngx_http_request_t *r,
-                                             const ngx_http_weir_status_t *status,
+static ngx_int_t ngx_http_weir_status_answer(ngx_http_request_t *r, ngx_http_weir_status_t *status,
                                              weir_buffer_t *body)
 {
     ngx_str_t json = ngx_string("application/json; charset=utf-8");
@@ -316,6 +211,7 @@ static ngx_int_t ngx_http_weir_status_answer(ngx_http_request_t *r,
         path.len--;
     }
     if (weir_str_is(path, "/status")) {
+        ngx_http_weir_status_ask_agent(status);
         ngx_http_weir_status_body(status, body);
         return ngx_http_weir_status_send(r, NGX_HTTP_OK, json, body);
     }
@@ -326,7 +222,8 @@ static ngx_int_t ngx_http_weir_status_answer(ngx_http_request_t *r,
         return ngx_http_weir_status_send(r, code, json, body);
     }
     if (weir_str_is(path, "/metrics")) {
-        ngx_http_weir_status_metrics(status, body);
+        ngx_http_weir_status_ask_agent(status);
+        ngx_http_weir_metrics(status, body);
         return ngx_http_weir_status_send(r, NGX_HTTP_OK, text, body);
     }
     weir_buffer_append(body, WEIR_STR("{\"message\":\"Not found\"}"));
@@ -355,7 +252,9 @@ static ngx_int_t ngx_http_weir_status_handler(ngx_http_request_t *r)
     cleanup->handler = ngx_http_weir_status_release;
     cleanup->data = body;
     ngx_http_weir_status_look(&status, r->connection->log);
-    return ngx_http_weir_status_answer(r, &status, body);
+    rc = ngx_http_weir_status_answer(r, &status, body);
+    weir_agent_report_release(&status.agent);
+    return rc;
 }
 
 static char *ngx_http_weir_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)

@@ -344,8 +344,10 @@ void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret)
                                  .default_workspace = state->workspace,
                                  .has_digest = state->has_digest != 0,
                                  .digest = state->digest };
-    if (mdb_env_info(env, &info) == 0 && mdb_env_stat(env, &stat) == 0)
+    if (mdb_env_info(env, &info) == 0 && mdb_env_stat(env, &stat) == 0) {
         ret->bytes_used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+        ret->map_bytes = info.me_mapsize;
+    }
 }
 
 int weir_image_state(weir_image_t *image, weir_image_state_t *ret, weir_error_t *err)

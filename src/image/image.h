@@ -191,6 +191,7 @@ typedef struct weir_image_state {
     uint64_t commits;     /* since the image was made */
     int64_t committed_ms; /* when the last one was */
     uint64_t bytes_used;  /* of the map */
+    uint64_t map_bytes;   /* its size; it grows when it is full */
     weir_uuid_t default_workspace;
     bool has_digest;
     weir_digest_t digest;

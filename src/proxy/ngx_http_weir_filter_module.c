@@ -152,6 +152,20 @@ static bool set_request_id(ngx_http_weir_ctx_t *ctx)
     return true;
 }
 
+/* An upstream that is a Weir, too, says its own; ours takes the place of it. */
+static bool set_config_version(ngx_http_weir_ctx_t *ctx)
+{
+    ngx_http_request_t *r = ctx->r;
+    ngx_table_elt_t *header = find(r, WEIR_STR("weir-config-version"));
+    ngx_str_t text = ngx_http_weir_number(r->pool, ctx->config_version);
+    if (text.data == NULL)
+        return false;
+    if (header == NULL)
+        return set(r, WEIR_STR("Weir-Config-Version"), text);
+    header->value = text;
+    return true;
+}
+
 static bool set_named(ngx_http_request_t *r, weir_str_t id_header, const weir_uuid_t *id,
                       weir_str_t name_header, ngx_str_t name)
 {
@@ -208,6 +222,8 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
         fine = set_debug(ctx);
     if (fine && (main->headers & HEADER_REQUEST_ID))
         fine = set_request_id(ctx);
+    if (fine && ctx->config_version > 0)
+        fine = set_config_version(ctx);
     return fine ? next_header_filter(r) : NGX_ERROR;
 }
 

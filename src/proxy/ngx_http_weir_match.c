@@ -146,19 +146,14 @@ static int look_up(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader,
     return WEIR_OK;
 }
 
-/* ctx->routed and what is known with it. As look_up(). */
-static int find_route(ngx_http_weir_ctx_t *ctx, weir_error_t *err)
+/* As look_up(). `inside`: the reader is entered already. */
+static int find_in(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader, bool inside, weir_error_t *err)
 {
-    ngx_http_request_t *r = ctx->r;
     weir_match_request_t input;
     ngx_http_weir_line_t line;
     uint64_t routing = 0;
-    weir_str_t path = ngx_http_weir_raw_path(r);
-    weir_reader_t *reader =
-        ngx_http_weir_reader(ngx_http_weir_proxy_main(r)->node, r->connection->log);
-    if (reader == NULL)
-        return WEIR_AGAIN;
-    make_input(r, &input);
+    weir_str_t path = ngx_http_weir_raw_path(ctx->r);
+    make_input(ctx->r, &input);
     ngx_http_weir_line(&input, path, &line);
     int rc = line.len > 0 ? weir_reader_routing(reader, &routing, err) : WEIR_OK;
     if (rc != WEIR_OK)
@@ -172,11 +167,42 @@ static int find_route(ngx_http_weir_ctx_t *ctx, weir_error_t *err)
         input.path = ngx_http_weir_str(ctx->path);
         if (!weir_str_equal(input.path, path))
             line.len = 0; /* a path that is remembered is one that stays as it was sent */
-        rc = weir_reader_enter(reader, err);
+        rc = inside ? WEIR_OK : weir_reader_enter(reader, err);
         if (rc == WEIR_OK)
             rc = look_up(ctx, reader, &input, &line, err);
-        weir_reader_leave(reader);
+        if (!inside)
+            weir_reader_leave(reader);
     }
+    return rc;
+}
+
+/* The same, and ctx->config_version: of one and the same transaction of the image, also
+ * when the line is remembered. */
+static int find_with_version(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader, weir_error_t *err)
+{
+    weir_image_state_t state;
+    int rc = weir_reader_enter(reader, err);
+    if (rc != WEIR_OK)
+        return rc;
+    rc = weir_reader_state(reader, &state, err);
+    if (rc == WEIR_OK) {
+        ctx->config_version = state.complete ? state.version : 0;
+        rc = find_in(ctx, reader, true, err);
+    }
+    weir_reader_leave(reader);
+    return rc;
+}
+
+/* ctx->routed and what is known with it. As look_up(). */
+static int find_route(ngx_http_weir_ctx_t *ctx, weir_error_t *err)
+{
+    ngx_http_request_t *r = ctx->r;
+    const ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
+    weir_reader_t *reader = ngx_http_weir_reader(main->node, r->connection->log);
+    if (reader == NULL)
+        return WEIR_AGAIN;
+    int rc = main->headers & HEADER_CONFIG_VERSION ? find_with_version(ctx, reader, err)
+                                                   : find_in(ctx, reader, false, err);
     if (rc == WEIR_OK) {
         ctx->plan = ctx->routed->plan;
         ctx->plan_count = ctx->routed->plan_count;

@@ -28,6 +28,7 @@ enum {
     HEADER_RESPONSE_LATENCY = 16,
     HEADER_UPSTREAM_STATUS = 32,
     HEADER_REQUEST_ID = 64,
+    HEADER_CONFIG_VERSION = 128, /* config_version_header */
 };
 
 /* The locations of the proxy's server. nginx knows by location only whether
@@ -143,6 +144,7 @@ typedef struct weir_request { /* the ABI's opaque type */
     unsigned arguments_changed : 1;
 
     ngx_http_weir_routed_t *routed; /* NULL: no route has matched */
+    uint64_t config_version;        /* it was matched in; 0: not known, or not asked for */
     weir_uuid_t consumer;
     size_t path_matched; /* weir_match_t */
     ngx_str_t path;      /* normalised */

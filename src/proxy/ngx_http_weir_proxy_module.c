@@ -189,6 +189,8 @@ static ngx_int_t read_settings(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *
     const weir_settings_t *settings = main->node->settings;
     size_t upstream = weir_setting_count(settings, "headers_upstream");
     main->headers = header_bits(settings);
+    if (weir_setting_boolean(settings, "config_version_header"))
+        main->headers |= HEADER_CONFIG_VERSION;
     main->debug = weir_setting_boolean(settings, "allow_debug_header");
     main->request_id_upstream =
         upstream > 0 &&

@@ -40,6 +40,7 @@ typedef struct weir_engine {
     uint64_t (*version)(weir_store_t *store);
     uint64_t (*log_floor)(weir_store_t *store);
     uint64_t (*count)(weir_store_t *store, weir_entity_type_t type);
+    void (*numbers)(weir_store_t *store, weir_store_numbers_t *ret);
     int (*deltas)(weir_store_t *store, uint64_t after, uint64_t up_to, weir_delta_fn fn,
                   void *context, weir_error_t *err);
     int (*snapshot)(weir_store_t *store, weir_delta_fn fn, void *context, uint64_t *ret_version,

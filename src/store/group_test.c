@@ -94,6 +94,13 @@ static void concurrent_writes_get_versions_without_holes(void **state)
     }
     assert_int_equal(weir_store_version(test->store), before + acknowledged);
     assert_int_equal(watched, before + acknowledged);
+    weir_store_numbers_t numbers;
+    weir_store_numbers(test->store, &numbers);
+    assert_true(numbers.writes >= before + acknowledged);
+    assert_true(numbers.commits > 0);
+    assert_true(numbers.commits <= numbers.writes);
+    assert_int_equal(numbers.failures, 0);
+    assert_true(numbers.log_entries >= acknowledged); /* one delta each, at least */
     test_assert_log_adds_up(test);
     test_reopen(test);
     test_assert_log_adds_up(test);

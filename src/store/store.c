@@ -98,6 +98,11 @@ uint64_t weir_store_log_floor(weir_store_t *store)
     return store->engine->log_floor(store);
 }
 
+void weir_store_numbers(weir_store_t *store, weir_store_numbers_t *ret)
+{
+    store->engine->numbers(store, ret);
+}
+
 int weir_store_deltas(weir_store_t *store, uint64_t after, uint64_t up_to, weir_delta_fn fn,
                       void *context, weir_error_t *err)
 {

@@ -170,6 +170,15 @@ int weir_store_snapshot(weir_store_t *store, weir_delta_fn fn, void *context, ui
                         weir_error_t *err);
 uint64_t weir_store_count(weir_store_t *store, weir_entity_type_t type); /* rows; no scan */
 
+/* What it did since it was opened, and how long its log is; for metrics, no I/O. */
+typedef struct weir_store_numbers {
+    uint64_t log_entries; /* deltas that are kept */
+    uint64_t writes;      /* that were tried: also those that changed nothing or were refused */
+    uint64_t commits;     /* transactions that the writes shared */
+    uint64_t failures;    /* transactions that could not be stored */
+} weir_store_numbers_t;
+void weir_store_numbers(weir_store_t *store, weir_store_numbers_t *ret);
+
 /* -- proof and pages (docs/sync-v1.md) --------------------------------------- */
 
 /* The key of this cluster's digests: made with the database, never changed. */

@@ -109,6 +109,7 @@ void weir_sqlite_publish(store_t *store, const state_t *state)
     for (int type = 1; type < WEIR_ENTITY_TYPES; type++)
         store->counts[type] = state->counts[type];
     store->floor = state->floor;
+    store->log_entries = state->log_entries;
     if (state->version == store->version)
         return;
     store->version = state->version;
@@ -285,6 +286,8 @@ static void run_group(store_t *store, pending_t *first)
 {
     int rc = WEIR_FULL;
     weir_error_t err = { 0 };
+    for (const pending_t *p = first; p != NULL; p = p->next)
+        store->writes++;
     group_t g;
     for (int attempt = 0; attempt < 2 && rc == WEIR_FULL; attempt++) {
         if (attempt > 0 && !make_room(store))
@@ -298,9 +301,11 @@ static void run_group(store_t *store, pending_t *first)
     }
     if (rc == WEIR_OK) {
         remember_group(store, first);
+        store->commits++;
         weir_sqlite_publish(store, &g.state);
         return;
     }
+    store->failures++;
     for (pending_t *p = first; p != NULL; p = p->next) {
         *p->result = (weir_store_result_t){ .version = store->state.version };
         p->code = rc;

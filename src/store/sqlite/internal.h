@@ -156,9 +156,11 @@ typedef struct store {
     size_t idle_count, readers_count;
 
     /* Copies of `state` for everybody. */
-    _Atomic uint64_t version, floor;
+    _Atomic uint64_t version, floor, log_entries;
     _Atomic uint64_t counts[WEIR_ENTITY_TYPES];
     digest_ring_t ring;
+
+    _Atomic uint64_t writes, commits, failures; /* since it was opened */
 
     pthread_mutex_t watch_lock;
     void (*committed)(void *context, uint64_t version);

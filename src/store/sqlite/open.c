@@ -233,6 +233,13 @@ static uint64_t count_rows(weir_store_t *base, weir_entity_type_t type)
     return store_of(base)->counts[type];
 }
 
+static void numbers(weir_store_t *base, weir_store_numbers_t *ret)
+{
+    store_t *store = store_of(base);
+    *ret = (weir_store_numbers_t){ store->log_entries, store->writes, store->commits,
+                                   store->failures };
+}
+
 /* -- migrations ------------------------------------------------------------------------------- */
 
 /* All that are missing, in one transaction: two that run at once do the work
@@ -402,6 +409,7 @@ const weir_engine_t weir_sqlite_engine = {
     .version = newest_version,
     .log_floor = log_floor,
     .count = count_rows,
+    .numbers = numbers,
     .deltas = weir_sqlite_deltas,
     .snapshot = weir_sqlite_snapshot,
     .digest_key = weir_sqlite_digest_key,
