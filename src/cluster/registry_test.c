@@ -4,16 +4,21 @@
 
 enum { PURGE_S = 1000 };
 
-static void connect_node(weir_registry_t *registry, const char *id, int64_t now_ms)
+static bool connect_from(weir_registry_t *registry, const char *id, const char *ip, int64_t now_ms)
 {
     weir_node_facts_t facts = {
         .node_id = weir_str(id),
         .hostname = WEIR_STR("dp-host"),
-        .ip = WEIR_STR("10.0.0.1"),
+        .ip = weir_str(ip),
         .version = WEIR_STR("3.9.1"),
         .certificate_expiry_s = 1800000000,
     };
-    weir_registry_connected(registry, &facts, now_ms);
+    return weir_registry_connected(registry, &facts, now_ms);
+}
+
+static void connect_node(weir_registry_t *registry, const char *id, int64_t now_ms)
+{
+    connect_from(registry, id, "10.0.0.1", now_ms);
 }
 
 /* The row of a node; the caller frees *ret_rows. */
@@ -191,11 +196,30 @@ static void each_allocation_may_fail_and_no_row_is_lost(void **state)
     }
 }
 
+static void who_is_connected_from_two_addresses_is_told_once(void **state)
+{
+    weir_registry_t *registry = NULL;
+    weir_str_t id = WEIR_STR(FIXTURE_NODE);
+    (void)state;
+    assert_int_equal(weir_registry_new(PURGE_S, &registry, NULL), WEIR_OK);
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 1000));
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 2000)); /* a second socket */
+    assert_true(connect_from(registry, FIXTURE_NODE, "10.0.0.2", 3000));
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 4000));
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.3", 5000));
+    for (int i = 0; i < 5; i++)
+        weir_registry_disconnected(registry, id, 6000);
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.4", 7000)); /* it has moved */
+    assert_true(connect_from(registry, FIXTURE_NODE, "10.0.0.5", 8000));
+    weir_registry_free(registry);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_node_is_gone_when_its_last_socket_closes),
         cmocka_unit_test(a_row_tells_what_the_node_said),
+        cmocka_unit_test(who_is_connected_from_two_addresses_is_told_once),
         cmocka_unit_test(a_report_is_kept_within_limits),
         cmocka_unit_test(what_is_known_survives_a_restart),
         cmocka_unit_test(who_has_been_away_too_long_is_forgotten),

@@ -30,8 +30,8 @@ def authority(folder, name="ca"):
     return self_signed(folder, name, subject=f"Weir test {name}")
 
 
-def signed(folder, name, ca, subject, expired=False):
-    """A pair signed by `ca`, with the subject as SAN too."""
+def signed(folder, name, ca, subject, expired=False, names=None):
+    """A pair signed by `ca`, with the subject as SAN too; `names` are the SANs instead."""
     folder = Path(folder)
     crt, key, csr = (folder / f"{name}.{end}" for end in ("crt", "key", "csr"))
     _key(key)
@@ -44,7 +44,7 @@ def signed(folder, name, ca, subject, expired=False):
     config.write_text(
         f"[ca]\ndefault_ca=d\n[d]\ndir={base}\ndatabase={base}/index\nserial={base}/serial\n"
         f"new_certs_dir={base}\ndefault_md=sha256\npolicy=p\nx509_extensions=x\nunique_subject=no\n"
-        f"[p]\ncommonName=supplied\n[x]\nsubjectAltName=DNS:{subject}\n"
+        f"[p]\ncommonName=supplied\n[x]\nsubjectAltName={names or f'DNS:{subject}'}\n"
     )
     start, end = ("20200101000000Z", "20210101000000Z") if expired else (
         "20200101000000Z", "20490101000000Z")
