@@ -5,7 +5,7 @@ import time
 import uuid
 
 import pytest
-from weir import certs, http, ports, wire
+from weir import certs, classic, http, ports, wire
 from weir.node import wait_until
 
 WRONG = ["none", "other self-signed", "other authority", "expired", "same name and authority key lost"]
@@ -114,6 +114,20 @@ def test_a_bound_identity_is_that_of_the_certificate(bound, pki, kit, tmp_path):
     assert claims(pki, kit["data"], other), "without the setting any id may be claimed"
 
 
+def test_a_bound_identity_is_that_of_the_certificate_in_the_classic_sync(bound, kit, tmp_path):
+    own, other = str(uuid.uuid4()), str(uuid.uuid4())
+    pair = certs.signed(tmp_path, "cn", kit["ca"], own)
+    plane = classic.DataPlane(bound.cluster_address, pair, node_id=own).connect()
+    assert plane.table()["parameters"]
+    plane.websocket.close()
+    mark = bound.mark()
+    with pytest.raises((wire.Refused, wire.Closed, ConnectionError)):
+        classic.DataPlane(bound.cluster_address, pair, node_id=other).connect()
+    line = bound.wait_log("cluster_bind_identity", other, mark=mark)
+    assert "its certificate does not name the node id that it claims" in line
+    assert other not in bound.data_planes()
+
+
 def test_a_data_plane_of_ours_with_a_bound_identity(bound, nodes, kit, tmp_path):
     ident = str(uuid.uuid4())
     mine = certs.signed(tmp_path, "mine", kit["ca"], "dp.example", names=f"URI:urn:uuid:{ident}")
@@ -140,6 +154,7 @@ def test_one_id_from_two_addresses_is_said_once(shared, kit):
             with second:
                 assert second.sync()
         first.get_delta()
+        assert classic.DataPlane(shared.cluster_address, kit["shared"], node_id=first.node_id).connect().table()
         lines = [line for line in shared.log(mark).splitlines() if "claimed from two addresses" in line]
         assert len(lines) == 1 and "[warn]" in lines[0], lines
         assert first.node_id in lines[0] and "peer=127.0.0.2" in lines[0]
