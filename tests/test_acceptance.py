@@ -2,12 +2,14 @@
 the whole list."""
 
 import re
+import socket
 import time
 import uuid
 
 import pytest
 from weir import certs, http, ports, wire
 from weir.entities import route, service
+from weir.fleet import PROGRAM, Fleet
 from weir.node import wait_until
 from weir.wire import SYNC
 
@@ -26,7 +28,7 @@ def test_a_row_of_a_data_plane(cluster):
     assert row["sync_status"] == "normal" and len(row["config_hash"]) == 32
     assert abs(row["last_seen"] - time.time()) < 60 and abs(row["updated_at"] - time.time()) < 60
     assert row["cert_details"] == {"expiry_timestamp": certs.expiry(cluster.control.pair)}
-    assert SYNC in row["rpc_capabilities"] and row["hostname"]
+    assert SYNC in row["rpc_capabilities"] and row["hostname"] == socket.gethostname()
     assert row["connected"] is True and row["lag"] == 0
 
 
@@ -193,6 +195,22 @@ def test_without_a_data_plane_nothing_is_encoded(nodes):
         assert plane.sync()
     newest = control.admin.read("/clustering/changes")["data"][0]
     assert newest["encoded_us"] >= newest["committed_us"]
+
+
+@pytest.mark.skipif(not PROGRAM.exists(), reason="no weir-fleet: build first")
+def test_the_six_hundredth_data_plane_hears_of_a_change(nodes, pair):
+    """The incumbent notifies 512 at the most; the others wait for their next poll."""
+    control = nodes.control()
+    with Fleet(control.cluster_address, pair, 600, quiet=True, threads=2, protocol="kong.sync.v2") as fleet:
+        fine, numbers = fleet.connected(600, 60)
+        assert fine, numbers
+        fine, numbers = fleet.wait(1, 60)
+        assert fine, numbers
+        for number in range(3):
+            control.admin.post("/consumers", username=f"c{number}")
+            fine, numbers = fleet.wait(2 + number, 20)  # well before the next poll
+            assert fine and numbers["nodes"] == 600, numbers
+        assert fleet.stats()["disconnects"] == 0
 
 
 # -- calls of a data plane ----------------------------------------------------------------------------------

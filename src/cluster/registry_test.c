@@ -145,6 +145,43 @@ static int count_row(void *context, const weir_delta_t *row)
     return WEIR_OK;
 }
 
+static int last_seen_of(void *context, const weir_delta_t *row)
+{
+    weir_json_t *members = NULL;
+    assert_int_equal(weir_json_parse(row->document, &members, NULL), WEIR_OK);
+    *(double *)context = weir_json_get_number(members, "last_seen", 0);
+    weir_json_free(members);
+    return WEIR_OK;
+}
+
+/* When its row in the store was written, seconds after `begin_ms`, if it is alive now. */
+static double stored_after(fixture_store_t *f, int64_t begin_ms, int64_t after_s)
+{
+    double seen = 0;
+    int64_t now_ms = begin_ms + after_s * 1000;
+    weir_registry_seen(f->registry, WEIR_STR(FIXTURE_NODE),
+                       WEIR_STR("v02_0000000000000000000000000060"), 96, now_ms);
+    assert_int_equal(weir_registry_save(f->registry, f->store, 10, now_ms, NULL), WEIR_OK);
+    weir_store_data_planes(f->store, begin_ms, last_seen_of, &seen, NULL);
+    return seen - (double)(begin_ms / 1000);
+}
+
+static void signs_of_life_cost_a_write_a_minute(void **state)
+{
+    fixture_store_t f = { 0 };
+    int64_t begin_ms = weir_clock_ms() / 1000 * 1000;
+    (void)state;
+    fixture_store_open(&f, 1000, FIXTURE_PAYLOAD_MAX, 0);
+    connect_node(f.registry, FIXTURE_NODE, begin_ms);
+    assert_int_equal(stored_after(&f, begin_ms, 0), 0);
+    for (int64_t after_s = 5; after_s < 60; after_s += 5)
+        assert_int_equal(stored_after(&f, begin_ms, after_s), 0);
+    assert_int_equal(stored_after(&f, begin_ms, 60), 60);
+    assert_int_equal(stored_after(&f, begin_ms, 65), 60);
+    weir_registry_disconnected(f.registry, WEIR_STR(FIXTURE_NODE), begin_ms);
+    fixture_store_close(&f);
+}
+
 static void who_has_been_away_too_long_is_forgotten(void **state)
 {
     fixture_store_t f = { 0 };
@@ -222,6 +259,7 @@ int main(void)
         cmocka_unit_test(who_is_connected_from_two_addresses_is_told_once),
         cmocka_unit_test(a_report_is_kept_within_limits),
         cmocka_unit_test(what_is_known_survives_a_restart),
+        cmocka_unit_test(signs_of_life_cost_a_write_a_minute),
         cmocka_unit_test(who_has_been_away_too_long_is_forgotten),
         cmocka_unit_test(each_allocation_may_fail_and_no_row_is_lost),
     };
