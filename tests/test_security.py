@@ -2,9 +2,10 @@
 
 import ssl
 import time
+import uuid
 
 import pytest
-from weir import certs, ports, wire
+from weir import certs, classic, http, ports, wire
 from weir.node import wait_until
 
 WRONG = ["none", "other self-signed", "other authority", "expired", "same name and authority key lost"]
@@ -76,6 +77,87 @@ def test_shared_mode_takes_the_shared_certificate(shared, kit):
 def test_pki_mode_takes_what_the_authority_signed(pki, kit):
     with wire.DataPlane(pki.cluster_address, kit["data"]) as plane:
         assert plane.sync()
+
+
+@pytest.fixture(scope="module")
+def bound(module_nodes, kit):
+    return module_nodes.control("bound", pair=kit["control"], cluster_mtls="pki",
+                                cluster_ca_cert=kit["ca"][0], cluster_bind_identity="on")
+
+
+def claims(control, pair, node_id):
+    """Whether a data plane with this certificate may be that node."""
+    plane = wire.DataPlane(control.cluster_address, pair, node_id=node_id)
+    try:
+        plane.connect()
+        return bool(plane.sync())
+    except (wire.Closed, ConnectionError):
+        return False
+    finally:
+        plane.close()
+
+
+def test_a_bound_identity_is_that_of_the_certificate(bound, pki, kit, tmp_path):
+    own, other = str(uuid.uuid4()), str(uuid.uuid4())
+    named = [certs.signed(tmp_path, "cn", kit["ca"], own),
+             certs.signed(tmp_path, "uri", kit["ca"], "dp.example", names=f"URI:urn:uuid:{own}"),
+             certs.signed(tmp_path, "dns", kit["ca"], "dp.example", names=f"DNS:dp.example,DNS:{own}")]
+    for pair in named:
+        assert claims(bound, pair, own)
+    rows = bound.data_planes()
+    for pair in [*named, kit["data"]]:
+        mark = bound.mark()
+        assert not claims(bound, pair, other)
+        line = bound.wait_log(other, "cluster_bind_identity", mark=mark)
+        assert "which its certificate does not name" in line and "peer=127.0.0.1" in line
+    assert bound.data_planes().keys() == rows.keys() == {own}
+    assert claims(pki, kit["data"], other), "without the setting any id may be claimed"
+
+
+def test_a_bound_identity_is_that_of_the_certificate_in_the_classic_sync(bound, kit, tmp_path):
+    own, other = str(uuid.uuid4()), str(uuid.uuid4())
+    pair = certs.signed(tmp_path, "cn", kit["ca"], own)
+    plane = classic.DataPlane(bound.cluster_address, pair, node_id=own).connect()
+    assert plane.table()["parameters"]
+    plane.websocket.close()
+    mark = bound.mark()
+    with pytest.raises((wire.Refused, wire.Closed, ConnectionError)):
+        classic.DataPlane(bound.cluster_address, pair, node_id=other).connect()
+    line = bound.wait_log("cluster_bind_identity", other, mark=mark)
+    assert "its certificate does not name the node id that it claims" in line
+    assert other not in bound.data_planes()
+
+
+def test_a_data_plane_of_ours_with_a_bound_identity(bound, nodes, kit, tmp_path):
+    ident = str(uuid.uuid4())
+    mine = certs.signed(tmp_path, "mine", kit["ca"], "dp.example", names=f"URI:urn:uuid:{ident}")
+    peer = {"cluster_mtls": "pki", "cluster_ca_cert": kit["ca"][0], "cluster_server_name": "cp.example"}
+    data = nodes.data(bound.cluster_address, pair=mine, node_id=ident, **peer)
+    data.wait_ready()
+    thief = nodes.data(bound.cluster_address, "thief", pair=kit["data"], node_id=ident, **peer)
+    bound.wait_log(ident, "cluster_bind_identity", timeout=20)
+    assert http.once(thief.status_address, "/status/ready").status == 503
+    assert bound.data_planes()[ident]["connected"]
+
+
+def test_a_shared_certificate_binds_nobody(nodes):
+    done = nodes.control("both", start=False, cluster_bind_identity="on").weir("check", fail=False)
+    assert done.returncode != 0 and "cluster_bind_identity" in done.stdout + done.stderr
+
+
+def test_one_id_from_two_addresses_is_said_once(shared, kit):
+    with wire.DataPlane(shared.cluster_address, kit["shared"]) as first:
+        mark = shared.mark()
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+            second = wire.DataPlane(shared.cluster_address, kit["shared"], node_id=first.node_id)
+            second.source = address
+            with second:
+                assert second.sync()
+        first.get_delta()
+        assert classic.DataPlane(shared.cluster_address, kit["shared"], node_id=first.node_id).connect().table()
+        lines = [line for line in shared.log(mark).splitlines() if "claimed from two addresses" in line]
+        assert len(lines) == 1 and "[warn]" in lines[0], lines
+        assert first.node_id in lines[0] and "peer=127.0.0.2" in lines[0]
 
 
 def test_a_certificate_without_its_key_is_worth_nothing(shared, kit):

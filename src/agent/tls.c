@@ -241,6 +241,11 @@ static int wants(tls_t *tls, int result, weir_error_t *err, const char *what)
             return weir_error_set(err, WEIR_CLOSED, NULL, "certificate of the control plane: %s",
                                   X509_verify_cert_error_string(verified));
         }
+        if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+            ERR_clear_error(); /* a process that ends takes its sockets along: no error */
+            return weir_error_set(err, WEIR_CLOSED, NULL,
+                                  "the control plane dropped the connection");
+        }
         return ssl_failure(err, WEIR_CLOSED, what);
     }
     }

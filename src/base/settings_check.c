@@ -117,6 +117,10 @@ static int check_traditional(const weir_settings_t *settings, weir_error_t *err)
 
 static int check_role(const weir_settings_t *settings, weir_error_t *err)
 {
+    if (!is(settings, "role", "data_plane") && !is(settings, "cluster_mtls", "pki") &&
+        weir_setting_boolean(settings, "cluster_bind_identity"))
+        return refuse(err, "cluster_bind_identity",
+                      "needs cluster_mtls = \"pki\": a shared certificate names no single node");
     if (is(settings, "role", "traditional"))
         return check_traditional(settings, err);
     if (!is_set(settings, "cluster_cert"))

@@ -57,6 +57,8 @@ const setting_definition_t weir_setting_table[] = {
       "Its key: path, PEM or base64." },
     { "cluster_ca_cert", SETTING_PEM, "", .meaning =
       "Authority that signs the peers' certificates (cluster_mtls = pki)." },
+    { "cluster_bind_identity", SETTING_BOOLEAN, "off", .meaning =
+      "Whether a data plane's certificate must name its node id (pki; ours alone)." },
     { "cluster_server_name", SETTING_TEXT, "", .meaning =
       "Name that the control plane's certificate must have (pki); unset: its host name." },
     { "cluster_ocsp", SETTING_ENUM, "off", "off on optional", "off", .meaning =

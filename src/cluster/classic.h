@@ -109,6 +109,8 @@ typedef struct weir_classic_session_options {
     void (*want)(void *context, const weir_classic_want_t *want);
     /* One event, for the host's log. */
     void (*event)(void *context, const char *text);
+    /* The same for what somebody should look at; NULL: event(). */
+    void (*warning)(void *context, const char *text);
 } weir_classic_session_options_t;
 
 int weir_classic_session_new(const weir_classic_session_options_t *options, int64_t now_ms,

@@ -88,6 +88,13 @@ static bool is_nameable(const weir_classic_session_t *s)
            is_text(weir_str(s->version));
 }
 
+static void warn_of_twin(weir_classic_session_t *s)
+{
+    char text[EVENT_BYTES_MAX];
+    snprintf(text, sizeof(text), "node id claimed from two addresses node=%s", s->node);
+    (s->options.warning != NULL ? s->options.warning : s->options.event)(s->options.context, text);
+}
+
 static void register_node(weir_classic_session_t *s, int64_t now_ms)
 {
     if (!s->nameable || s->registered)
@@ -100,7 +107,8 @@ static void register_node(weir_classic_session_t *s, int64_t now_ms)
         .labels = s->info.labels,
         .certificate_expiry_s = s->options.certificate_expiry_s,
     };
-    weir_registry_connected(s->options.registry, &facts, now_ms);
+    if (weir_registry_connected(s->options.registry, &facts, now_ms))
+        warn_of_twin(s);
     weir_registry_status(s->options.registry, weir_str(s->node), weir_str(s->status), now_ms);
     s->registered = true;
 }

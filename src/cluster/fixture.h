@@ -46,6 +46,7 @@ typedef struct fixture_store {
     weir_encoder_t *encoder;
     weir_registry_t *registry;
     bool sync_v1, zstd; /* offered to who connects */
+    const char *only;   /* the node that certificates name; NULL: nobody looks */
     weir_sync_counters_t counters;
 } fixture_store_t;
 
@@ -169,6 +170,11 @@ static inline void fixture_host_event(void *context, const char *text)
     snprintf(host->events + len, sizeof(host->events) - len, "%s\n", text);
 }
 
+static inline bool fixture_host_named(void *context, weir_str_t node_id)
+{
+    return weir_str_is(node_id, ((fixture_host_t *)context)->store->only);
+}
+
 static inline void fixture_host_open(fixture_host_t *host, fixture_store_t *store,
                                      const char *compat_version, int64_t now_ms)
 {
@@ -191,6 +197,7 @@ static inline void fixture_host_open(fixture_host_t *host, fixture_store_t *stor
         .send = fixture_host_send,
         .send_answer = fixture_host_send_answer,
         .want = fixture_host_want,
+        .named = store->only != NULL ? fixture_host_named : NULL,
         .event = fixture_host_event,
     };
     assert_int_equal(weir_session_new(&options, now_ms, &host->session, &err), WEIR_OK);

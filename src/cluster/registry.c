@@ -135,13 +135,26 @@ static weir_json_t *certificate_details(int64_t expiry_s)
     return NULL;
 }
 
-void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
+/* Under the lock; before its row has the new address. */
+static bool is_new_twin(node_t *node, weir_str_t ip)
+{
+    weir_str_t before = weir_json_string(weir_json_get(node->row, "ip"));
+    if (node->sockets == 0 || node->twin || before.data == NULL ||
+        (before.len == ip.len && memcmp(before.data, ip.data, ip.len) == 0))
+        return false;
+    node->twin = true;
+    return true;
+}
+
+bool weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
                              int64_t now_ms)
 {
+    bool twin = false;
     pthread_mutex_lock(&registry->lock);
     node_t *node = registry_find(registry, facts->node_id, true);
     if (node != NULL) {
         waiters_before(registry, node);
+        twin = is_new_twin(node, facts->ip);
         if (node->sockets++ == 0) {
             registry->connected++;
             node->connected_us = now_ms * 1000;
@@ -162,6 +175,7 @@ void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t 
         waiters_after(registry, node);
     }
     pthread_mutex_unlock(&registry->lock);
+    return twin;
 }
 
 void weir_registry_disconnected(weir_registry_t *registry, weir_str_t node_id, int64_t now_ms)
@@ -171,6 +185,7 @@ void weir_registry_disconnected(weir_registry_t *registry, weir_str_t node_id, i
     if (node != NULL && node->sockets > 0) {
         waiters_before(registry, node);
         registry->connected -= --node->sockets == 0;
+        node->twin &= node->sockets > 0;
         seen(node, now_ms);
         waiters_after(registry, node);
     }

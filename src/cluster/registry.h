@@ -24,7 +24,8 @@ typedef struct weir_node_facts {
     int64_t certificate_expiry_s;    /* 0: unknown */
 } weir_node_facts_t;
 
-void weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
+/* True: the node is connected from another address, too. Said once, until it has gone. */
+bool weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
                              int64_t now_ms);
 void weir_registry_disconnected(weir_registry_t *registry, weir_str_t node_id, int64_t now_ms);
 /* Its sync_status (D.5, F.2) is another one than "normal", or that again. */

@@ -38,6 +38,7 @@ typedef struct node {
     unsigned sockets;
     bool changed; /* in something that is written at once */
     bool moved;   /* only in its version or signs of life */
+    bool twin;    /* it was said that it is connected from two addresses */
     int64_t last_seen_ms, saved_ms;
     int64_t connected_us; /* when it last came */
     int digest_equal;     /* 1, 0, -1: unknown */

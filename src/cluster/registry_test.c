@@ -4,16 +4,21 @@
 
 enum { PURGE_S = 1000 };
 
-static void connect_node(weir_registry_t *registry, const char *id, int64_t now_ms)
+static bool connect_from(weir_registry_t *registry, const char *id, const char *ip, int64_t now_ms)
 {
     weir_node_facts_t facts = {
         .node_id = weir_str(id),
         .hostname = WEIR_STR("dp-host"),
-        .ip = WEIR_STR("10.0.0.1"),
+        .ip = weir_str(ip),
         .version = WEIR_STR("3.9.1"),
         .certificate_expiry_s = 1800000000,
     };
-    weir_registry_connected(registry, &facts, now_ms);
+    return weir_registry_connected(registry, &facts, now_ms);
+}
+
+static void connect_node(weir_registry_t *registry, const char *id, int64_t now_ms)
+{
+    connect_from(registry, id, "10.0.0.1", now_ms);
 }
 
 /* The row of a node; the caller frees *ret_rows. */
@@ -140,6 +145,43 @@ static int count_row(void *context, const weir_delta_t *row)
     return WEIR_OK;
 }
 
+static int last_seen_of(void *context, const weir_delta_t *row)
+{
+    weir_json_t *members = NULL;
+    assert_int_equal(weir_json_parse(row->document, &members, NULL), WEIR_OK);
+    *(double *)context = weir_json_get_number(members, "last_seen", 0);
+    weir_json_free(members);
+    return WEIR_OK;
+}
+
+/* When its row in the store was written, seconds after `begin_ms`, if it is alive now. */
+static double stored_after(fixture_store_t *f, int64_t begin_ms, int64_t after_s)
+{
+    double seen = 0;
+    int64_t now_ms = begin_ms + after_s * 1000;
+    weir_registry_seen(f->registry, WEIR_STR(FIXTURE_NODE),
+                       WEIR_STR("v02_0000000000000000000000000060"), 96, now_ms);
+    assert_int_equal(weir_registry_save(f->registry, f->store, 10, now_ms, NULL), WEIR_OK);
+    weir_store_data_planes(f->store, begin_ms, last_seen_of, &seen, NULL);
+    return seen - (double)(begin_ms / 1000);
+}
+
+static void signs_of_life_cost_a_write_a_minute(void **state)
+{
+    fixture_store_t f = { 0 };
+    int64_t begin_ms = weir_clock_ms() / 1000 * 1000;
+    (void)state;
+    fixture_store_open(&f, 1000, FIXTURE_PAYLOAD_MAX, 0);
+    connect_node(f.registry, FIXTURE_NODE, begin_ms);
+    assert_int_equal(stored_after(&f, begin_ms, 0), 0);
+    for (int64_t after_s = 5; after_s < 60; after_s += 5)
+        assert_int_equal(stored_after(&f, begin_ms, after_s), 0);
+    assert_int_equal(stored_after(&f, begin_ms, 60), 60);
+    assert_int_equal(stored_after(&f, begin_ms, 65), 60);
+    weir_registry_disconnected(f.registry, WEIR_STR(FIXTURE_NODE), begin_ms);
+    fixture_store_close(&f);
+}
+
 static void who_has_been_away_too_long_is_forgotten(void **state)
 {
     fixture_store_t f = { 0 };
@@ -236,14 +278,34 @@ static void only_connected_nodes_count_and_each_has_its_series(void **state)
     weir_registry_free(registry);
 }
 
+static void who_is_connected_from_two_addresses_is_told_once(void **state)
+{
+    weir_registry_t *registry = NULL;
+    weir_str_t id = WEIR_STR(FIXTURE_NODE);
+    (void)state;
+    assert_int_equal(weir_registry_new(PURGE_S, &registry, NULL), WEIR_OK);
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 1000));
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 2000)); /* a second socket */
+    assert_true(connect_from(registry, FIXTURE_NODE, "10.0.0.2", 3000));
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 4000));
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.3", 5000));
+    for (int i = 0; i < 5; i++)
+        weir_registry_disconnected(registry, id, 6000);
+    assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.4", 7000)); /* it has moved */
+    assert_true(connect_from(registry, FIXTURE_NODE, "10.0.0.5", 8000));
+    weir_registry_free(registry);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_connected_nodes_count_and_each_has_its_series),
         cmocka_unit_test(a_node_is_gone_when_its_last_socket_closes),
         cmocka_unit_test(a_row_tells_what_the_node_said),
+        cmocka_unit_test(who_is_connected_from_two_addresses_is_told_once),
         cmocka_unit_test(a_report_is_kept_within_limits),
         cmocka_unit_test(what_is_known_survives_a_restart),
+        cmocka_unit_test(signs_of_life_cost_a_write_a_minute),
         cmocka_unit_test(who_has_been_away_too_long_is_forgotten),
         cmocka_unit_test(each_allocation_may_fail_and_no_row_is_lost),
     };

@@ -24,6 +24,14 @@ void session_event(weir_session_t *s, const char *format, ...)
     s->options.event(s->options.context, text);
 }
 
+/* Another machine may use a copy of this one's prefix, or pretend to be it. */
+static void warn_of_twin(weir_session_t *s)
+{
+    char text[EVENT_BYTES_MAX];
+    snprintf(text, sizeof(text), "node id claimed from two addresses node=%s", s->node);
+    (s->options.warning != NULL ? s->options.warning : s->options.event)(s->options.context, text);
+}
+
 /* -- sending --------------------------------------------------------------------------- */
 
 int session_send_frame(weir_session_t *s, weir_opcode_t opcode, weir_str_t payload,
@@ -156,7 +164,7 @@ static void begin(weir_session_t *s, const weir_hello_t *hello, const weir_offer
         .capabilities = hello->capabilities,
         .certificate_expiry_s = s->options.certificate_expiry_s,
     };
-    weir_registry_connected(s->options.registry, &facts, now_ms);
+    bool twin = weir_registry_connected(s->options.registry, &facts, now_ms);
     s->ready = true;
     session_event(s, "connected node=%s version=%s protocol=%s encoding=%s", s->node,
                   hello->version,
@@ -164,6 +172,19 @@ static void begin(weir_session_t *s, const weir_hello_t *hello, const weir_offer
                   : modern       ? "kong.sync.v2 (3.10)"
                                  : "kong.sync.v2 (3.9)",
                   weir_codec_name(offer->codec));
+    if (twin)
+        warn_of_twin(s);
+}
+
+/* Before anything is answered or written: a claim that is refused changes nothing. */
+static int check_claim(const weir_session_t *s, const weir_hello_t *hello, weir_error_t *err)
+{
+    if (s->options.named == NULL || s->options.named(s->options.context, weir_str(hello->node_id)))
+        return WEIR_OK;
+    return weir_error_set(err, WEIR_CLOSED, NULL,
+                          "it claims the node id %s, which its certificate does not name "
+                          "(cluster_bind_identity)",
+                          hello->node_id);
 }
 
 static int take_hello(weir_session_t *s, weir_str_t payload, int64_t now_ms, weir_error_t *err)
@@ -176,7 +197,9 @@ static int take_hello(weir_session_t *s, weir_str_t payload, int64_t now_ms, wei
         return WEIR_CLOSED;
     }
     weir_offer_t offer = offer_for(s, &hello);
-    rc = answer_hello(s, &hello, &offer, err);
+    rc = check_claim(s, &hello, err);
+    if (rc == WEIR_OK)
+        rc = answer_hello(s, &hello, &offer, err);
     if (rc == WEIR_OK)
         begin(s, &hello, &offer, now_ms);
     weir_hello_release(&hello);

@@ -52,8 +52,13 @@ typedef struct weir_session_options {
     int64_t (*clock_us)(void *context);
     /* The log still has everything after `version` (weir_encoder_holds()). */
     bool (*holds)(void *context, uint64_t version);
+    /* Whether the peer's certificate is that of this node (cluster_bind_identity); NULL:
+     * any node id may be claimed. */
+    bool (*named)(void *context, weir_str_t node_id);
     /* One event, for the host's log. */
     void (*event)(void *context, const char *text);
+    /* The same for what somebody should look at; NULL: event(). */
+    void (*warning)(void *context, const char *text);
 } weir_session_options_t;
 
 int weir_session_new(const weir_session_options_t *options, int64_t now_ms, weir_session_t **ret,

@@ -281,6 +281,37 @@ static void each_allocation_of_a_conversation_may_fail(void **state)
     fail();
 }
 
+/* A claim that the certificate does not bear out: no answer, no row, the reason is said. */
+static void who_is_not_named_by_its_certificate_gets_nothing(void **state)
+{
+    static const char *const only[] = { FIXTURE_NODE, "99999999-2222-4333-8444-555555555555" };
+    (void)state;
+    for (size_t i = 0; i < WEIR_COUNT(only); i++) {
+        fixture_store_t store = { 0 };
+        fixture_host_t host;
+        weir_error_t err = { 0 };
+        size_t known = 0;
+        size_t connected = 0;
+        WEIR_AUTO(buffer) weir_buffer_t bytes;
+        weir_buffer_init(&bytes, 4096);
+        fixture_frame(&bytes, WEIR_FRAME_BINARY, true, weir_str(fixture_hello("3.9.1", false)));
+        fixture_store_open(&store, 1000, FIXTURE_PAYLOAD_MAX, 0);
+        store.only = only[i];
+        fixture_host_open(&host, &store, "3.9.1", 1000);
+        int rc = weir_session_input(host.session, weir_buffer_str(&bytes), 1000, &err);
+        weir_registry_count(store.registry, &known, &connected);
+        assert_int_equal(rc, i == 0 ? WEIR_OK : WEIR_CLOSED);
+        assert_int_equal(known, i == 0 ? 1 : 0);
+        assert_int_equal(weir_outbox_front(&host.out).len > 0, i == 0);
+        if (i > 0) {
+            assert_non_null(strstr(err.reason, FIXTURE_NODE));
+            assert_non_null(strstr(err.reason, "cluster_bind_identity"));
+        }
+        fixture_host_close(&host, 1000);
+        fixture_store_close(&store);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +325,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_does_not_fit_is_an_error_that_names_the_limit),
         cmocka_unit_test(too_many_calls_at_once_end_the_connection),
         cmocka_unit_test(a_validation_error_becomes_the_last_error_of_the_node),
+        cmocka_unit_test(who_is_not_named_by_its_certificate_gets_nothing),
         cmocka_unit_test(each_allocation_of_a_conversation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,6 +74,13 @@ static void say(void *context, const char *text)
                   &peer->connection->addr_text);
 }
 
+static void warn(void *context, const char *text)
+{
+    ngx_http_weir_peer_t *peer = context;
+    ngx_log_error(NGX_LOG_WARN, peer->connection->log, 0, "weir: data plane %s peer=%V", text,
+                  &peer->connection->addr_text);
+}
+
 /* Only queues it: the session is at work. ngx_http_weir_classic_pump() follows. */
 static void want(void *context, const weir_classic_want_t *wanted)
 {
@@ -261,6 +268,7 @@ int ngx_http_weir_classic_session(ngx_http_weir_peer_t *peer, const weir_classic
         .busy = is_busy,
         .want = want,
         .event = say,
+        .warning = warn,
     };
     int64_t now = ngx_http_weir_now_ms();
     int rc = weir_classic_session_new(&options, now, &session, err);

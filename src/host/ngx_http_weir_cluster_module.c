@@ -373,6 +373,24 @@ static void peer_event(void *context, const char *text)
                   &peer->connection->addr_text);
 }
 
+static void peer_warning(void *context, const char *text)
+{
+    ngx_http_weir_peer_t *peer = context;
+    ngx_log_error(NGX_LOG_WARN, peer->connection->log, 0, "weir: data plane %s peer=%V", text,
+                  &peer->connection->addr_text);
+}
+
+static bool binds_identity(void)
+{
+    return weir_setting_boolean(cluster->conf->settings, "cluster_bind_identity");
+}
+
+static bool peer_named(void *context, weir_str_t node_id)
+{
+    ngx_http_weir_peer_t *peer = context;
+    return ngx_http_weir_cluster_named(peer->connection, node_id);
+}
+
 /* Only queues it: the session is at work. ngx_http_weir_cluster_pump() follows. */
 static void peer_want(void *context, const weir_want_t *want)
 {
@@ -555,7 +573,9 @@ static int open_session(ngx_http_weir_peer_t *peer, int64_t expiry_s, weir_error
         .send = peer_send,
         .send_answer = peer_send_answer,
         .want = peer_want,
+        .named = binds_identity() ? peer_named : NULL,
         .event = peer_event,
+        .warning = peer_warning,
     };
     int rc = weir_session_new(&options, now_ms(), &session, err);
     if (rc != WEIR_OK) {
@@ -684,6 +704,11 @@ static ngx_int_t ngx_http_weir_cluster_classic_handler(ngx_http_request_t *r)
         return NGX_HTTP_BAD_REQUEST;
     }
     reason = ngx_http_weir_cluster_no_upgrade(r, &upgrade);
+    if (reason == NULL && binds_identity() &&
+        !ngx_http_weir_cluster_named(r->connection, query.node_id)) {
+        reason = "its certificate does not name the node id that it claims "
+                 "(cluster_bind_identity)";
+    }
     if (reason != NULL) {
         return ngx_http_weir_cluster_refuse(r, reason);
     }

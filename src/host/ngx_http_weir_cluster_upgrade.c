@@ -2,6 +2,8 @@
  * upgrade to WebSocket (sync-protocol A.1, A.2). */
 #include "host/ngx_http_weir_cluster_upgrade.h"
 
+#include "host/identity.h"
+
 #include <ngx_sha1.h>
 
 #include <openssl/x509.h>
@@ -55,6 +57,14 @@ const char *ngx_http_weir_cluster_distrust(ngx_connection_t *c, const char *mode
     }
     X509_free(peer);
     return reason;
+}
+
+bool ngx_http_weir_cluster_named(ngx_connection_t *c, weir_str_t node_id)
+{
+    X509 *peer = c->ssl != NULL ? SSL_get_peer_certificate(c->ssl->connection) : NULL;
+    bool named = peer != NULL && weir_identity_names(peer, node_id);
+    X509_free(peer);
+    return named;
 }
 
 enum { KEY_MAX = 128, PROTOCOL_MAX = 128 };

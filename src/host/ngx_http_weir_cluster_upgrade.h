@@ -3,6 +3,8 @@
 #ifndef NGX_HTTP_WEIR_CLUSTER_UPGRADE_H
 #define NGX_HTTP_WEIR_CLUSTER_UPGRADE_H
 
+#include "base/base.h"
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
@@ -11,6 +13,9 @@
  * *ret_expiry_s: the end of its life in unix seconds, 0 if that cannot be read. */
 const char *ngx_http_weir_cluster_distrust(ngx_connection_t *c, const char *mode,
                                            int64_t *ret_expiry_s);
+
+/* Whether the client's certificate names this node (cluster_bind_identity). */
+bool ngx_http_weir_cluster_named(ngx_connection_t *c, weir_str_t node_id);
 
 typedef struct {
     ngx_str_t key;      /* Sec-WebSocket-Key */

@@ -1,5 +1,6 @@
 """Certificates for the tests, made with the openssl command."""
 
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,13 @@ def _openssl(*arguments, text=None):
     )
     if done.returncode:
         raise RuntimeError(f"openssl {arguments[0]}: {done.stderr}")
+
+
+def expiry(pair):
+    """The end of a certificate's life, in unix seconds."""
+    text = subprocess.run(["openssl", "x509", "-enddate", "-noout", "-in", pair[0]],
+                          capture_output=True, text=True, check=True, timeout=30).stdout
+    return int(ssl.cert_time_to_seconds(text.strip().removeprefix("notAfter=")))
 
 
 def _key(path):
@@ -30,8 +38,8 @@ def authority(folder, name="ca"):
     return self_signed(folder, name, subject=f"Weir test {name}")
 
 
-def signed(folder, name, ca, subject, expired=False):
-    """A pair signed by `ca`, with the subject as SAN too."""
+def signed(folder, name, ca, subject, expired=False, names=None, end=None):
+    """A pair signed by `ca`, with the subject as SAN too; `names` are the SANs instead."""
     folder = Path(folder)
     crt, key, csr = (folder / f"{name}.{end}" for end in ("crt", "key", "csr"))
     _key(key)
@@ -44,10 +52,9 @@ def signed(folder, name, ca, subject, expired=False):
     config.write_text(
         f"[ca]\ndefault_ca=d\n[d]\ndir={base}\ndatabase={base}/index\nserial={base}/serial\n"
         f"new_certs_dir={base}\ndefault_md=sha256\npolicy=p\nx509_extensions=x\nunique_subject=no\n"
-        f"[p]\ncommonName=supplied\n[x]\nsubjectAltName=DNS:{subject}\n"
+        f"[p]\ncommonName=supplied\n[x]\nsubjectAltName={names or f'DNS:{subject}'}\n"
     )
-    start, end = ("20200101000000Z", "20210101000000Z") if expired else (
-        "20200101000000Z", "20490101000000Z")
+    start, end = "20200101000000Z", "20210101000000Z" if expired else end or "20490101000000Z"
     _openssl("ca", "-batch", "-config", config, "-cert", ca[0], "-keyfile", ca[1], "-in", csr,
              "-out", crt, "-notext", "-startdate", start, "-enddate", end)
     return str(crt), str(key)

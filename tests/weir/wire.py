@@ -68,14 +68,14 @@ def hello(dialect="3.10", node_id=None, capabilities=(SYNC,), version=None, labe
     }
 
 
-def tls_client(address, pair=None, server_name="kong_clustering", timeout=5.0):
-    """A TLS connection that shows `pair` (certificate, key) and checks nothing."""
+def tls_client(address, pair=None, server_name="kong_clustering", timeout=5.0, source=""):
+    """A TLS connection that shows `pair` (certificate, key), from an address, and checks nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if pair:
         context.load_cert_chain(*pair)
-    raw = socket.create_connection(address, timeout)
+    raw = socket.create_connection(address, timeout, (source, 0))
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return context.wrap_socket(raw, server_hostname=server_name)
 
@@ -97,6 +97,7 @@ class DataPlane:
         self.address, self.pair, self.dialect = address, pair, dialect
         self.node_id = node_id or str(uuid.uuid4())
         self.hello_options = hello_options
+        self.source = ""  # the address that it comes from
         self.log = []
         self.notified = []  # versions of notify_new_version, in order
         self.held = {}  # (type, id) -> entity
@@ -109,7 +110,7 @@ class DataPlane:
         self.ids = 0
 
     def open(self, path="/v2/outlet", protocol="kong.meta.v1", headers=None):
-        sock = tls_client(self.address, self.pair)
+        sock = tls_client(self.address, self.pair, source=self.source)
         host = "%s:%d" % self.address
         try:
             self.websocket = websocket.upgrade_client(sock, host, path, protocol, headers)
