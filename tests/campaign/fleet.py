@@ -168,8 +168,8 @@ class Fleet:
         deadline = time.monotonic() + NODE_SECONDS
         while True:
             if node.pid("supervisor") is None:
-                # On a full disk a node cannot start: it will, after that.
-                node.weir("start", fail=not any(disk.full for disk in self.disks.values()))
+                # On a full disk a node cannot start, and it may have filled meanwhile: again, then.
+                node.weir("start", fail=time.monotonic() > deadline)
             if node.pid("nginx") and http.once(node.status_address, "/status", timeout=5).status == 200:
                 break
             if time.monotonic() > deadline:
