@@ -3,8 +3,8 @@
 import os
 import socket
 
-FIRST, LAST = 27000, 27999
-_next = FIRST + os.getpid() % 40 * 20
+FIRST, LAST = 20000, 27999
+_next = FIRST + os.getpid() % 390 * 20
 
 
 def free():
