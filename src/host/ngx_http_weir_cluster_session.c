@@ -93,6 +93,8 @@ static void peer_want(void *context, const weir_want_t *want)
     ngx_thread_task_t *task =
         ngx_calloc(sizeof(ngx_thread_task_t) + sizeof(ngx_http_weir_work_t), ngx_cycle->log);
     if (task == NULL) {
+        weir_want_t unwanted = *want; /* what it holds is ours now */
+        weir_want_release(&unwanted);
         peer->failed = 1;
         return;
     }
