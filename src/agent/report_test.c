@@ -148,8 +148,8 @@ static void whatever_lies_there_does_no_harm(void **state)
         "null",
         "{\"pid\":-1,\"lag\":-5,\"batches\":1e300,\"deltas\":\"x\",\"resyncs\":[],\"applies\":7}",
         /* one text in two lines: NOLINTNEXTLINE(bugprone-suspicious-missing-comma) */
-        "{\"pid\":1e99,\"applies\":{\"buckets\":[-1,1e300,\"x\",null,{}],\"sum_us\":-1},"
-        "\"full_sync\":{\"entities\":-1},\"digest_equal\":\"yes\"}",
+        ("{\"pid\":1e99,\"applies\":{\"buckets\":[-1,1e300,\"x\",null,{}],\"sum_us\":-1},"
+         "\"full_sync\":{\"entities\":-1},\"digest_equal\":\"yes\"}"),
     };
     (void)state;
     for (size_t i = 0; i < WEIR_COUNT(files); i++) {
