@@ -310,6 +310,14 @@ def played(module_nodes):
     plane.stop()
 
 
+@pytest.fixture(autouse=True)
+def honest(request):
+    """A control plane that is played answers as it should again after each test."""
+    yield
+    if "played" in request.fixturenames:
+        request.getfixturevalue("played")[0].odd = None
+
+
 def session_of(plane):
     plane.wait(lambda: plane.sessions, 15, "a connection")
     return plane.sessions[-1]

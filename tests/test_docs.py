@@ -91,3 +91,11 @@ def test_each_setting_of_the_sync_is_explained():
 def test_links_of_a_document_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / path).read_text()):
         assert (ROOT / path.parent / target).exists(), target
+
+
+def test_each_line_of_sync_status_is_explained():
+    labels = re.findall(r'(?:%-16s .*?\\n", |print_text\(|print_time\()"([a-z ]+)"', (ROOT / "src/cli/sync.c").read_text())
+    assert len(set(labels)) > 12
+    text = OPERATIONS.read_text()
+    for label in labels:
+        assert f"`{label}`" in text, label

@@ -19,7 +19,7 @@ void session_event(weir_session_t *s, const char *format, ...)
     char text[EVENT_BYTES_MAX];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
+    (void)weir_str_format(text, sizeof(text), format, arguments);
     va_end(arguments);
     s->options.event(s->options.context, text);
 }
