@@ -35,26 +35,33 @@ class Scattered(Set):
         return digits("key", number)
 
 
+def make(kept, entities):
+    """The database of a control plane that got the set through the Admin API, into data/."""
+    pair = Pair()  # only its control plane; ports of the nodes to come would be long taken when this is done
+    try:
+        control = pair.control.bootstrap().start()
+        fill(control, entities)
+        control.stop()
+        if (control.prefix / "weir.db-wal").exists():
+            raise SystemExit("the database was not closed")
+        partial = kept.with_suffix(".part")
+        shutil.copyfile(control.prefix / "weir.db", partial)
+        partial.rename(kept)
+    finally:
+        pair.__exit__()
+
+
 def filled(control, entities):
-    """A stopped control plane gets the set: from data/, or through the Admin API, and then into data/."""
+    """A stopped control plane gets the set: from data/, or made anew if that is of another version."""
     DATA.mkdir(exist_ok=True)
     kept, database = DATA / f"first-{entities.total}.db", control.prefix / "weir.db"
-    if kept.exists():
+    for fresh in (False, True):
+        if fresh or not kept.exists():
+            make(kept, entities)
         shutil.copyfile(kept, database)
-        if control.weir("migrations", "up", fail=False).returncode == 0:
-            say(f"database: {kept.name}, {database.stat().st_size / 2**20:.0f} MiB")
-            return
-        say(f"{kept.name} is of another version")
-        database.unlink()
-        control.bootstrap()
-    control.start()
-    fill(control, entities)
-    control.stop()
-    # What was written last is in the database itself only after it was closed for good.
-    if not (control.prefix / "weir.db-wal").exists():
-        partial = kept.with_suffix(".part")
-        shutil.copyfile(database, partial)
-        partial.rename(kept)
+        if control.weir("migrations", "up", fail=fresh).returncode == 0:
+            break
+    say(f"database: {kept.name}, {database.stat().st_size / 2**20:.0f} MiB")
 
 
 def first_sync(pair, path, host, version):
@@ -95,7 +102,6 @@ def main():
     path, host = entities.path(last), entities.host(last)
     pair = Pair(options.keep)
     try:
-        pair.control.bootstrap()
         filled(pair.control, entities)
         began = time.monotonic()
         pair.control.start()
