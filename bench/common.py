@@ -61,6 +61,8 @@ def ident(kind, number):
 class Set:
     """`total` entities: of 9 there are a service, a route, a plugin, 3 consumers and 3 keys."""
 
+    ident = staticmethod(ident)
+
     def __init__(self, total, upstream):
         share = max(total // 9, 1)
         self.services = self.routes = self.plugins = share
@@ -77,24 +79,27 @@ class Set:
     def path(self, number):
         return f"/r{number}"
 
+    def key(self, number):
+        return f"key-{number}"
+
     def requests(self):
         """(method, path, body) in an order in which everything has what it refers to; None: a barrier."""
         for n in range(self.services):
-            yield "PUT", f"/services/{ident(1, n)}", {
+            yield "PUT", f"/services/{self.ident(1, n)}", {
                 "name": f"s{n}", "host": self.upstream[0], "port": self.upstream[1]}
         for n in range(self.consumers):
-            yield "PUT", f"/consumers/{ident(3, n)}", {"username": f"c{n}"}
+            yield "PUT", f"/consumers/{self.ident(3, n)}", {"username": f"c{n}"}
         yield None
         for n in range(self.routes):
-            yield "PUT", f"/routes/{ident(2, n)}", {
+            yield "PUT", f"/routes/{self.ident(2, n)}", {
                 "name": f"r{n}", "hosts": [self.host(n)], "paths": [self.path(n)],
-                "service": {"id": ident(1, n % self.services)}}
+                "service": {"id": self.ident(1, n % self.services)}}
         for n in range(self.keys):
-            yield "PUT", f"/consumers/{ident(3, n)}/key-auth/{ident(4, n)}", {"key": f"key-{n}"}
+            yield "PUT", f"/consumers/{self.ident(3, n)}/key-auth/{self.ident(4, n)}", {"key": self.key(n)}
         yield None
         for n in range(self.plugins):
             # It runs for every request of its route and ends none: the trigger is never sent.
-            yield "PUT", f"/routes/{ident(2, n)}/plugins/{ident(5, n)}", {
+            yield "PUT", f"/routes/{self.ident(2, n)}/plugins/{self.ident(5, n)}", {
                 "name": "request-termination", "config": {"trigger": "x-never-sent"}}
 
     def script(self, path):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-DRIVERS = ["load", "scenario", "proxy", "restart", "fleet"]
+DRIVERS = ["load", "scenario", "proxy", "restart", "fleet", "onoff", "first", "sustained"]
 
 
 def units():

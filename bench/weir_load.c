@@ -1,10 +1,11 @@
 /* weir_load.c -- plays HTTP requests from a file over keep-alive connections.
  *
- *   weir_load HOST PORT CONNECTIONS FILE
+ *   weir_load HOST PORT CONNECTIONS FILE [RATE]
  *
  * A line of FILE is "METHOD PATH BODY" (no body: the line ends after the path).
  * A line "---" is a barrier: what follows is sent when all before is answered.
- * Each connection has one request on the way. The result is one line of JSON on
+ * Each connection has one request on the way; with RATE no more than so many are
+ * begun a second, counted from the start. The result is one line of JSON on
  * stdout; progress goes to stderr. A client in C, so that its cost does not hide
  * that of the server. */
 #include <arpa/inet.h>
@@ -25,6 +26,8 @@
 #include <unistd.h>
 
 enum { CONNECTIONS_MAX = 1024, HEAD_BYTES = 16384, REQUEST_BYTES = 65536, RECONNECTS_MAX = 100000 };
+
+#define NO_ANSWER_NS 30000000000u
 
 typedef struct connection {
     int fd;
@@ -47,6 +50,9 @@ static uint32_t *latencies_us;
 static size_t requests_max, done, on_the_way, refused, reconnects;
 static int poller;
 static char first_refused[512];
+static double rate; /* requests a second at the most; 0: as many as are answered */
+static size_t begun;
+static uint64_t began_ns;
 
 static void die(const char *what)
 {
@@ -129,11 +135,18 @@ static void send_more(connection_t *c)
     }
 }
 
+/* Whether the next request has to wait for its moment. */
+static bool too_early(void)
+{
+    return rate > 0 && (double)begun >= (double)(now_ns() - began_ns) * rate / 1e9;
+}
+
 static void start(connection_t *c)
 {
-    if (c->busy || !next_request(c))
+    if (c->busy || too_early() || !next_request(c))
         return;
     c->busy = true;
+    begun++;
     on_the_way++;
     c->started_ns = now_ns();
     c->sent = c->head_bytes = c->body_left = 0;
@@ -251,8 +264,8 @@ static void open_script(const char *path)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fprintf(stderr, "usage: weir_load HOST PORT CONNECTIONS FILE\n");
+    if (argc != 5 && argc != 6) {
+        fprintf(stderr, "usage: weir_load HOST PORT CONNECTIONS FILE [RATE]\n");
         return 2;
     }
     long count = strtol(argv[3], NULL, 10);
@@ -260,6 +273,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "weir_load: 1 to %d connections\n", CONNECTIONS_MAX);
         return 2;
     }
+    if (argc == 6)
+        rate = strtod(argv[5], NULL);
     host_header = argv[1];
     address.sin_family = AF_INET;
     address.sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10));
@@ -272,16 +287,20 @@ int main(int argc, char **argv)
         die("memory");
     for (long i = 0; i < count; i++)
         connect_to_server(&connections[i]);
-    uint64_t began = now_ns();
+    uint64_t answered_ns = began_ns = now_ns();
     for (;;) {
         for (long i = 0; i < count; i++)
             start(&connections[i]);
         if (on_the_way == 0 && script >= script_end)
             break;
         struct epoll_event events[64];
-        int n = epoll_wait(poller, events, 64, 30000);
-        if (n <= 0)
-            die(n == 0 ? "no answer for 30 s" : "epoll_wait");
+        int n = epoll_wait(poller, events, 64, rate > 0 ? 1 : 1000);
+        if (n < 0)
+            die("epoll_wait");
+        if (n > 0 || on_the_way == 0)
+            answered_ns = now_ns();
+        else if (now_ns() - answered_ns > NO_ANSWER_NS)
+            die("no answer for 30 s");
         for (int i = 0; i < n; i++) {
             connection_t *c = events[i].data.ptr;
             if (c->busy && c->sent < c->request_bytes)
@@ -291,6 +310,6 @@ int main(int argc, char **argv)
             start(c);
         }
     }
-    report(now_ns() - began);
+    report(now_ns() - began_ns);
     return refused > 0;
 }

@@ -1,0 +1,335 @@
+#!/usr/bin/env python3
+"""5,000 changes a second for a minute, with 90,000 entities: how far the data plane lags, what a change costs on the
+wire, and what clients of the proxy notice.
+
+Clients must not be slowed by the writers merely because both want the same processor, so the machine is parted: the
+worker, wrk and the upstream have processor 0, everything else (control plane, sync agent, writers) the others. What is
+compared is the same traffic quiet and under changes, quiet before and after. Latency is measured at a fixed moderate
+rate, throughput with wrk as fast as it gets.
+
+Each request of the writers is one transaction of --operations changes (1: a plain PUT); the changes have the mix
+of the set (services, routes, plugins, consumers, keys; a route's change also changes its paths, a key's the key)."""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import threading
+import time
+
+from common import (DATA, Pair, Report, Set, arguments, cpu_ms, fill, ident, percentile, say, tool, upstream_nginx)
+from sampler import Sampler
+from weir import http, ports
+from weir.node import children
+from wire import received
+
+TRAFFIC, OTHERS = {0}, set(range(1, os.cpu_count() or 1)) or {0}
+WRITERS = 16
+USED_ROUTES = 100  # in turn
+CLIENTS, PAUSE_MS = 20, 10  # at the fixed rate: nearly CLIENTS * 1000 / PAUSE_MS requests a second
+LONE_PAUSE_S = 0.1
+
+
+def pin(pids, processors):
+    for pid in pids:
+        subprocess.run(["taskset", "-acp", ",".join(map(str, processors)), str(pid)], capture_output=True, check=False)
+
+
+# -- changes ---------------------------------------------------------------------------------------
+
+
+KINDS = ("service", "route", "plugin", "consumer", "consumer", "consumer", "key", "key", "key")
+
+
+def change(entities, kind, place, number):
+    """(path, body) of a change of the kind's entity `place`, other than all with other numbers."""
+    n = place % {"service": entities.services, "route": entities.routes, "plugin": entities.plugins,
+                 "consumer": entities.consumers, "key": entities.keys}[kind]
+    if kind == "service":
+        return f"/services/{ident(1, n)}", {"name": f"s{n}", "host": entities.upstream[0], "port": entities.upstream[1],
+                                            "connect_timeout": 10000 + number}
+    if kind == "route":
+        return f"/routes/{ident(2, n)}", {"name": f"r{n}", "hosts": [entities.host(n)],
+                                          "paths": [entities.path(n), f"/also{number}"],
+                                          "service": {"id": ident(1, n % entities.services)}}
+    if kind == "plugin":
+        return f"/routes/{ident(2, n)}/plugins/{ident(5, n)}", {"name": "request-termination",
+                                                                "config": {"trigger": f"x-never-{number}"}}
+    if kind == "consumer":
+        return f"/consumers/{ident(3, n)}", {"username": f"c{n}", "custom_id": f"id-{number}"}
+    return f"/consumers/{ident(3, n)}/key-auth/{ident(4, n)}", {"key": f"key-{n}-{number}"}
+
+
+def script(path, entities, changes, operations):
+    with open(path, "w", encoding="ascii") as out:
+        batch = []
+        for number in range(changes):
+            # 7,919 is a prime: neighbours in time are far apart in the set.
+            target, body = change(entities, KINDS[number % len(KINDS)], number // len(KINDS) * 7919 + number, number)
+            if operations == 1:
+                out.write(f"PUT {target} {json.dumps(body)}\n")
+                continue
+            batch.append({"op": "upsert", "path": target, "body": body})
+            if len(batch) == operations or number == changes - 1:
+                out.write(f"POST /transactions {json.dumps({'operations': batch})}\n")
+                batch = []
+
+
+class Writers:
+    """weir_load at a rate; result() is what it measured."""
+
+    def __init__(self, control, entities, options):
+        changes = options.rate * options.seconds
+        path = DATA / "sustained.txt"
+        script(path, entities, changes, options.operations)
+        host, port = control.admin_address
+        self.process = subprocess.Popen(
+            ["taskset", "-c", ",".join(map(str, OTHERS)), tool("weir_load"), host, str(port), str(WRITERS), path,
+             str(options.rate / options.operations)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def result(self, timeout):
+        text, _ = self.process.communicate(timeout=timeout)
+        (DATA / "sustained.txt").unlink()
+        return json.loads(text)
+
+
+# -- lag ----------------------------------------------------------------------------------------
+
+
+class Lag(threading.Thread):
+    """Ten times a second: the newest version, and how long after its commit the data plane had it."""
+
+    def __init__(self, control):
+        super().__init__(daemon=True)
+        self.admin, self.going = control.client(), True
+        self.ms, self.unknown = [], 0
+
+    def run(self):
+        while self.going:
+            time.sleep(0.1)
+            newest = self.admin.read("/clustering/changes?size=1")["data"]
+            if newest:
+                self.follow(newest[0]["version"])
+
+    def follow(self, version):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            reply = self.admin.get(f"/clustering/changes/{version}")
+            if reply.status != 200:
+                break
+            row = reply.json
+            planes = row["data_planes"]
+            if planes and planes[0]["state"] != "pending":
+                if planes[0]["applied_us"] is None:
+                    break
+                self.ms.append(max(planes[0]["applied_us"] - row["committed_us"], 0) / 1000)
+                return
+            time.sleep(0.001)
+        self.unknown += 1
+
+    def end(self):
+        self.going = False
+        self.join(40)
+        return self.ms
+
+
+def histogram(control):
+    """Cumulative counts by bound, in seconds, of weir_change_applied_seconds."""
+    text = http.once(control.status_address, "/metrics").text
+    return {float(bound.replace("+Inf", "inf")): int(count) for bound, count in
+            re.findall(r'weir_change_applied_seconds_bucket\{le="([^"]+)"\} (\d+)', text)}
+
+
+def bound_of(before, after, share):
+    """The bound that `share` of the pushes between two histograms stays below."""
+    counts = {bound: after[bound] - before.get(bound, 0) for bound in after}
+    total = counts.get(float("inf"), 0)
+    return next((bound for bound in sorted(counts) if total and counts[bound] >= total * share), float("inf"))
+
+
+# -- the wire --------------------------------------------------------------------------------------
+
+
+def json_bytes(control, path):
+    return len(json.dumps(control.admin.read(path), separators=(",", ":")).encode())
+
+
+def lone(pair, entities, rounds):
+    """By kind: (bytes of the entity's JSON, bytes to the data plane for its change, bytes back)."""
+    port, found = pair.control.cluster_address[1], {}
+    for place, kind in enumerate(dict.fromkeys(KINDS)):
+        rows = []
+        for number in range(rounds):
+            path, body = change(entities, kind, 5000 + place * 100 + number, 90000000 + place * 1000 + number)
+            before = received(port)
+            pair.control.admin.put(path, **body)
+            time.sleep(LONE_PAUSE_S)
+            after = received(port)
+            # A plugin is read as what it is, not as what hangs on a route.
+            rows.append((json_bytes(pair.control, path[path.index("/plugins/"):] if kind == "plugin" else path),
+                         after[0] - before[0], after[1] - before[1]))
+        found[kind] = tuple(statistics.median(column) for column in zip(*rows))
+    return found
+
+
+def of_mix(found, which):
+    return sum(found[kind][which] for kind in KINDS) / len(KINDS)
+
+
+def wire_figures(report, found, changes, down, up):
+    size = of_mix(found, 0)
+    report.note("lone changes: JSON bytes, to the data plane, back", found)
+    report.figure("lone changes: JSON of the entity, mean of the mix", size, "B")
+    report.figure("lone changes: to the data plane / JSON", of_mix(found, 1) / size, "x", 2)
+    report.figure("lone changes: both ways / JSON", (of_mix(found, 1) + of_mix(found, 2)) / size, "x", 2)
+    for kind, (size_one, to, back) in found.items():
+        report.figure(f"lone changes: {kind}: JSON, both ways on the wire / JSON", (to + back) / size_one, "x")
+    report.figure("under load: to the data plane / JSON", down / changes / size, "x", 0.5)
+    report.figure("under load: both ways / JSON", (down + up) / changes / size, "x", 0.5)
+
+
+# -- traffic -----------------------------------------------------------------------------------------
+
+
+def lua(pause_ms):
+    path = DATA / f"wrk-sustained-{pause_ms}.lua"
+    path.write_text(f"""
+local requests, at = {{}}, 0
+function init(args)
+    for n = 0, {USED_ROUTES - 1} do
+        requests[n + 1] = wrk.format("GET", "/r" .. n, {{ ["Host"] = "h" .. math.floor(n / 10) .. ".example" }})
+    end
+end
+function request()
+    at = at % {USED_ROUTES} + 1
+    return requests[at]
+end
+""" + (f"function delay() return {pause_ms} end\n" if pause_ms else ""))
+    return path
+
+
+def traffic(port, pause_ms, seconds):
+    """One run of wrk: requests a second, p99, answers other than 2xx and 3xx."""
+    done = subprocess.run(["taskset", "-c", ",".join(map(str, TRAFFIC)), "wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s",
+                           "--latency", "-s", lua(pause_ms), f"http://127.0.0.1:{port}/"],
+                          capture_output=True, text=True, check=True, timeout=seconds + 30)
+    per_second = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
+    scale = {"us": 0.001, "ms": 1, "s": 1000}
+    times = {share: float(value) * scale[unit]
+             for share, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", done.stdout)}
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+    errors = re.search(r"Socket errors: (.*)", done.stdout)
+    return {"rps": per_second, "p50_ms": times["50"], "p99_ms": times["99"], "bad": int(bad[1]) if bad else 0,
+            "errors": errors[1] if errors else None}
+
+
+def both_kinds(port, seconds, times):
+    """`times` of each, one after the other: at the fixed rate, and as fast as it gets."""
+    runs = {"fixed": [], "fast": []}
+    for _ in range(times):
+        runs["fixed"].append(traffic(port, PAUSE_MS, seconds))
+        runs["fast"].append(traffic(port, 0, seconds))
+    return runs
+
+
+def middle(runs, key):
+    return statistics.mean(run[key] for run in runs)
+
+
+def traffic_figures(report, quiet, loaded):
+    report.note("traffic", {"quiet": quiet, "under load": loaded})
+    for kind, label in (("fixed", "fixed rate"), ("fast", "as fast as it gets")):
+        for state, runs in (("quiet", quiet), ("under load", loaded)):
+            report.figure(f"{label}: {state}: requests", middle(runs[kind], "rps"), "1/s")
+            report.figure(f"{label}: {state}: p50", middle(runs[kind], "p50_ms"), "ms")
+            report.figure(f"{label}: {state}: p99", middle(runs[kind], "p99_ms"), "ms")
+    report.figure("p99 at a fixed rate, under load / quiet", middle(loaded["fixed"], "p99_ms") / middle(quiet["fixed"], "p99_ms"),
+                  "x", 1.05)
+    report.figure("throughput, under load / quiet", middle(loaded["fast"], "rps") / middle(quiet["fast"], "rps"),
+                  "x", 0.95, ">=")
+    report.figure("answers other than 2xx and 3xx",
+                  sum(run["bad"] for part in (quiet, loaded) for runs in part.values() for run in runs), "", 0)
+
+
+# -- the run -------------------------------------------------------------------------------------------
+
+
+def under_load(pair, entities, options, report):
+    """The minute; runs of traffic in it, bytes both ways and changes made."""
+    port, control = pair.control.cluster_address[1], pair.control
+    sampler, lag, before = Sampler(pair.nodes()), Lag(control), histogram(control)
+    used = {name: cpu_ms(node) for name, node in pair.nodes().items()}
+    wire = received(port)
+    writers = Writers(control, entities, options)
+    sampler.start()
+    lag.start()
+    start = time.monotonic()
+    time.sleep(2)
+    runs = both_kinds(pair.data.proxy_address[1], max(int((options.seconds - 4) / 4), 1), 2)
+    measured = writers.result(options.seconds * 5 + 60)
+    ended = time.monotonic()
+    row = pair.control.admin.read("/clustering/changes?size=1")["data"][0]
+    while row["pending"] and time.monotonic() - ended < 120:
+        time.sleep(0.002)
+        row = pair.control.admin.read("/clustering/changes?size=1")["data"][0]
+    behind, after = time.monotonic() - ended, histogram(control)
+    lags, sampler, down_up = lag.end(), sampler.end(), received(port)
+    changes = options.rate * options.seconds
+    report.note("writers", measured)
+    report.note("lag of samples, ms", lags)
+    report.note("samples: seconds, PSS, private MiB, seconds of processor time", sampler.rows())
+    report.note("versions whose way was not known any more when asked for", lag.unknown)
+    report.figure("changes in a transaction", options.operations, "")
+    report.figure("changes", changes / measured["seconds"], "1/s", options.rate * 0.99, ">=")
+    report.figure("refused", measured["refused"], "", 0)
+    report.figure("answer of the Admin API, p50", measured["p50_us"] / 1000, "ms")
+    report.figure("answer of the Admin API, p99", measured["p99_us"] / 1000, "ms")
+    report.figure("lag of the data plane, p50", percentile(lags, 0.5), "ms")
+    report.figure("lag of the data plane, p99", percentile(lags, 0.99), "ms")
+    report.figure("oldest change of a push, p50: at most", bound_of(before, after, 0.5) * 1000, "ms")
+    report.figure("oldest change of a push, p99: at most", bound_of(before, after, 0.99) * 1000, "ms")
+    report.figure("pushes", (after[float("inf")] - before[float("inf")]) / (ended - start), "1/s")
+    report.figure("data plane behind at the end", behind, "s", 1)
+    for name, node in pair.nodes().items():
+        report.figure(f"{name}: processor time for one change", (cpu_ms(node) - used[name]) * 1000 / changes, "us")
+        report.figure(f"{name}: memory peak", max(sampler.column(name, 1)), "MiB")
+        report.figure(f"{name}: memory at the end / at the start",
+                      sampler.column(name, 1)[-1] / statistics.median(sampler.column(name, 1, until=2)), "x")
+    return runs, (down_up[0] - wire[0], down_up[1] - wire[1]), changes
+
+
+def main():
+    options = arguments(__doc__, seconds=(int, 60, "of changes"), rate=(int, 5000, "changes a second"),
+                        operations=(int, 5, "changes in a transaction"), quiet=(int, 14, "seconds of a run of traffic"))
+    report = Report("sustained", options)
+    upstream = ports.free()
+    server = upstream_nginx(DATA / "upstream", upstream)
+    try:
+        pin([server.pid, *children(server.pid)], TRAFFIC)
+        with Pair(options.keep, nginx_worker_processes="1", proxy_access_log="off") as pair:
+            entities = Set(options.entities, ("127.0.0.1", upstream))
+            fill(pair.control, entities)
+            last = entities.routes - 1
+            pair.wait_served(entities.path(last), headers={"Host": entities.host(last)})
+            pin(pair.control.all_pids(), OTHERS)
+            pin(pair.data.all_pids(), OTHERS)
+            pin(pair.data.workers(), TRAFFIC)
+            time.sleep(2)
+            found = lone(pair, entities, 9)
+            quiet = both_kinds(pair.data.proxy_address[1], options.quiet, 1)
+            runs, (down, up), changes = under_load(pair, entities, options, report)
+            time.sleep(2)
+            for kind, more in both_kinds(pair.data.proxy_address[1], options.quiet, 1).items():
+                quiet[kind] += more
+            wire_figures(report, found, changes, down, up)
+            traffic_figures(report, quiet, runs)
+    finally:
+        server.terminate()
+        server.wait(10)
+    report.note("processors", {"traffic": sorted(TRAFFIC), "everything else": sorted(OTHERS)})
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
