@@ -190,6 +190,7 @@ static int open_image(agent_t *agent, weir_error_t *err)
         .sync = weir_setting_boolean(agent->settings, "image_sync"),
         .documented_order =
             strcmp(weir_setting_string(agent->settings, "router_priority"), "documented") == 0,
+        .build = WEIR_VERSION,
         .compile_plugin = weir_plugin_compile,
     };
     int rc = weir_image_open(&options, &agent->image, err);

@@ -141,7 +141,8 @@ static int first_state(const weir_image_t *image, MDB_txn *txn, const birth_t *b
     *ret = (state_t){ .format_documents = FORMAT_DOCUMENTS,
                       .format_records = FORMAT_RECORDS,
                       .generation = birth != NULL ? birth->generation : new_generation(),
-                      .documented_order = image->options.documented_order };
+                      .documented_order = image->options.documented_order,
+                      .build = build_number(&image->options) };
     int rc = store_note(image, txn, "state", ret, sizeof(*ret), err);
     if (rc == WEIR_OK && birth != NULL)
         rc = store_note(image, txn, NOTE_STAGE, &birth->stage, sizeof(birth->stage), err);
@@ -224,6 +225,8 @@ int open_image(const weir_image_options_t *options, const birth_t *birth, weir_i
     if (rc == WEIR_OK && (state.format_records != FORMAT_RECORDS ||
                           state.documented_order != options->documented_order))
         rc = weir_image_recompile(image, err);
+    if (rc == WEIR_OK && options->build != NULL && state.build != build_number(options))
+        rc = weir_image_retry(image, err);
     if (rc == WEIR_OK && unsynced_left(image))
         rc = weir_image_sync(image, err);
     if (rc != WEIR_OK) {

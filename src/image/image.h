@@ -30,6 +30,9 @@ typedef struct weir_image_options {
      * (not of a process) before that, weir_image_open() says WEIR_CORRUPT. */
     bool sync;
     bool documented_order; /* router_priority = documented (routing 1.6) */
+    /* Which software this is ("0.1.0"). When another one opens the image than the last
+     * that wrote it, what is quarantined is judged again. NULL: it is not. */
+    const char *build;
     /* For tools beside the agent: nothing is made, written or put right. Only what
      * reads may be called: state, quarantined, sums, stage, verify. WEIR_NOT_FOUND: no
      * image there; WEIR_UNSUPPORTED also if its records are of another format or order. */

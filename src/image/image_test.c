@@ -243,6 +243,65 @@ static void a_full_batch_tries_all_quarantined_again(void **state)
     fixture_close(&f);
 }
 
+/* A row of a type that an older software did not know. */
+static void put_as_unknown(fixture_t *f, const char *type, const char *text)
+{
+    weir_json_t *row = NULL;
+    fixture_begin(f, false);
+    fixture_ok(f, weir_json_parse(weir_str(text), &row, &f->err));
+    weir_uuid_t odd = fixture_uuid(S2);
+    entity_key_t key = entity_key(WEIR_ENTITY_NONE, &odd);
+    MDB_val k = val_key(&key);
+    MDB_val document = val(text, strlen(text));
+    assert_int_equal(mdb_put(f->batch->txn, f->image->dbi[DB_DOCUMENTS], &k, &document, 0), 0);
+    f->batch->state.entities++;
+    fixture_ok(
+        f, quarantine_put(f->batch, &key, weir_str(type), row, "", "no such type", false, &f->err));
+    weir_json_free(row);
+    fixture_commit(f);
+}
+
+static void another_software_judges_again_what_is_quarantined(void **state)
+{
+    (void)state;
+    fixture_t f;
+    bool refuse = true;
+    weir_consumer_t consumer;
+    weir_image_options_t options = fixture_options(&f);
+    options.compile_plugin = refuse_or_not;
+    options.compile_context = &refuse;
+    options.build = "1.0";
+    fixture_open_with(&f, &options);
+    fixture_put_alone(&f, "plugins",
+                      "{\"id\":\"" P1
+                      "\",\"name\":\"key-auth\",\"created_at\":1,\"updated_at\":1}");
+    put_as_unknown(&f, "consumers", CONSUMER(C1, "u"));
+    fixture_put_alone(&f, "teapots", "{\"id\":\"" R1 "\"}");
+    assert_int_equal(quarantined(&f).count, 3);
+    refuse = false;
+    weir_reader_close(f.reader);
+    f.reader = NULL;
+    for (int again = 0; again < 2; again++) { /* the same software: nothing is tried */
+        options.build = again == 0 ? "1.0" : "1.1";
+        weir_image_close(f.image);
+        fixture_ok(&f, weir_image_open(&options, &f.image, &f.err));
+        assert_int_equal(quarantined(&f).count, again == 0 ? 3 : 1);
+    }
+    fixture_open_reader(&f);
+    fixture_ok(&f, weir_reader_enter(f.reader, &f.err));
+    weir_uuid_t id = fixture_uuid(C1);
+    fixture_ok(&f, weir_reader_consumer(f.reader, &id, &consumer, &f.err));
+    weir_reader_close(f.reader);
+    f.reader = NULL;
+    assert_int_equal(state_of(&f).entities, 3);
+    uint64_t commits = state_of(&f).commits;
+    weir_image_close(f.image);
+    fixture_ok(&f, weir_image_open(&options, &f.image, &f.err));
+    assert_int_equal(state_of(&f).commits, commits);
+    fixture_open_reader(&f);
+    fixture_close(&f);
+}
+
 /* -- names ------------------------------------------------------------------------------- */
 
 static void names_swap_and_move_within_a_batch(void **state)
@@ -632,6 +691,7 @@ int main(void)
         TEST(what_waits_for_a_quarantined_entity_waits_and_heals_with_it),
         TEST(unknown_types_plugins_and_keys_are_quarantined),
         cmocka_unit_test(a_full_batch_tries_all_quarantined_again),
+        cmocka_unit_test(another_software_judges_again_what_is_quarantined),
         TEST(names_swap_and_move_within_a_batch),
         TEST(long_keys_are_found_too),
         TEST(expired_rows_are_not_found_and_their_documents_stay),

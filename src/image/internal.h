@@ -95,7 +95,8 @@ typedef struct state {
     /* By type: `commits` when an entity of it last changed, document or record. What
      * workers remember is true as long as these stand still (weir_reader_changed()). */
     uint64_t changed[CHANGED_TYPES];
-    uint64_t reserved[4];
+    uint64_t build; /* of the software that last opened it for writing: a hash */
+    uint64_t reserved[3];
 } state_t;
 
 /* Of an entity that comes, goes or becomes another one in the commit at work. Types that
@@ -223,6 +224,10 @@ void unsynced_clear(weir_image_t *image);                  /* after a flush */
 void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret);
 /* batch.c: every record and index made anew from the documents, in one transaction. */
 int weir_image_recompile(weir_image_t *image, weir_error_t *err);
+/* options.build as a number; 0: none. */
+uint64_t build_number(const weir_image_options_t *options);
+/* Judges again what is quarantined: this software may accept what another one did not. */
+int weir_image_retry(weir_image_t *image, weir_error_t *err);
 
 /* -- records: a run of values, read back in the order of writing (record.c) --------- */
 

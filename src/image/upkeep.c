@@ -3,6 +3,9 @@
 #include "image/batch.h"
 
 #include "base/clock.h"
+#include "base/json.h"
+
+#include <stdio.h>
 
 int weir_image_grow(weir_image_t *image, weir_error_t *err)
 {
@@ -88,6 +91,99 @@ int weir_image_recompile(weir_image_t *image, weir_error_t *err)
     int rc = recompile_once(image, err);
     while (grown(image, rc, err))
         rc = recompile_once(image, err);
+    return rc;
+}
+
+/* -- another software ------------------------------------------------------------------- */
+
+uint64_t build_number(const weir_image_options_t *options)
+{
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (const char *c = options->build; c != NULL && *c != '\0'; c++)
+        hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
+    return options->build != NULL ? hash : 0;
+}
+
+/* A row whose type was not known is kept under a key of its own: as if it came now. */
+static int adopt(weir_batch_t *batch, const entity_key_t *key, MDB_val value, weir_error_t *err)
+{
+    weir_quarantined_t entry;
+    weir_uuid_t id;
+    WEIR_AUTO(json) weir_json_t *row = NULL;
+    MDB_val k = val_key(key);
+    MDB_val document;
+    if (!view_quarantined(val_str(value), &entry))
+        return weir_error_set(err, WEIR_CORRUPT, NULL, "a quarantine entry is damaged");
+    char type[64];
+    snprintf(type, sizeof(type), "%.*s", WEIR_STR_ARG(entry.type));
+    const weir_schema_t *schema = weir_schema_named(weir_str(type));
+    if (schema == NULL)
+        return WEIR_OK; /* it still is not */
+    int code = mdb_get(batch->txn, batch->image->dbi[DB_DOCUMENTS], &k, &document);
+    if (code != 0)
+        return lmdb_error(code, err, "documents");
+    int rc = weir_json_parse(val_str(document), &row, err);
+    if (rc != WEIR_OK || weir_entity_id(schema, row, &id) != WEIR_OK)
+        return rc;
+    rc = remove_entity(batch, key, err);
+    return rc == WEIR_OK ? weir_batch_put_told(batch, weir_str(type), &id, row, NULL, err) : rc;
+}
+
+typedef struct quarantined_keys {
+    weir_batch_t *batch;
+    weir_buffer_t odd; /* keys of unknown types: putting changes what is walked over */
+} quarantined_keys_t;
+
+static int note_quarantined(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    quarantined_keys_t *keys = context;
+    if (key.mv_size != ID_BYTES || ((const uint8_t *)key.mv_data)[0] != WEIR_ENTITY_NONE)
+        return note_pending(keys->batch, key, value, err);
+    return weir_buffer_append(&keys->odd, val_str(key)) == WEIR_OK ? WEIR_OK
+                                                                   : weir_error_memory(err);
+}
+
+static int judge_quarantined(weir_batch_t *batch, weir_error_t *err)
+{
+    quarantined_keys_t keys = { .batch = batch };
+    MDB_dbi dbi = batch->image->dbi[DB_QUARANTINE];
+    weir_buffer_init(&keys.odd, SIZE_MAX / 2);
+    int rc = each_record(batch->txn, dbi, "quarantine", note_quarantined, &keys, err);
+    for (size_t at = 0; rc == WEIR_OK && at < keys.odd.len; at += ID_BYTES) {
+        entity_key_t key;
+        memcpy(key.bytes, keys.odd.data + at, ID_BYTES);
+        MDB_val k = val_key(&key);
+        MDB_val value;
+        int code = mdb_get(batch->txn, dbi, &k, &value);
+        rc = code == 0 ? adopt(batch, &key, value, err) : lmdb_error(code, err, "quarantine");
+    }
+    weir_buffer_release(&keys.odd);
+    return rc;
+}
+
+static int retry_once(weir_image_t *image, weir_error_t *err)
+{
+    weir_batch_t *batch = NULL;
+    int rc = weir_batch_begin(image, false, 0, &batch, err);
+    if (rc != WEIR_OK)
+        return rc;
+    batch->version = batch->state.version;
+    batch->state.build = build_number(&image->options);
+    rc = batch->state.quarantined > 0 ? judge_quarantined(batch, err) : WEIR_OK;
+    if (rc != WEIR_OK) {
+        weir_batch_abort(batch);
+        return rc;
+    }
+    return batch_finish(batch, weir_clock_ms(), batch->state.committed_ms, err);
+}
+
+int weir_image_retry(weir_image_t *image, weir_error_t *err)
+{
+    weir_error_t own = { 0 };
+    err = err != NULL ? err : &own;
+    int rc = retry_once(image, err);
+    while (grown(image, rc, err))
+        rc = retry_once(image, err);
     return rc;
 }
 
