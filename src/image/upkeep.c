@@ -44,8 +44,8 @@ static int drop_derived(weir_batch_t *batch, weir_error_t *err)
     state->routes_with_paths = 0;
     state->disabled_services = 0;
     state->quarantined = 0;
-    for (uint8_t type = 0; type < CHANGED_TYPES; type++)
-        note_change(state, type); /* also if no record of it can be made again */
+    for (int type = 0; type < CHANGED_TYPES; type++)
+        note_change(state, (uint8_t)type); /* also if no record of it can be made again */
     state->format_records = FORMAT_RECORDS;
     state->documented_order = batch->image->options.documented_order;
     return WEIR_OK;
