@@ -34,34 +34,35 @@ __attribute__((constructor)) static void open_clock(void)
 }
 
 /* Declared once more: the library's own declarations may say `nonnull`. */
-EXPORTED int clock_gettime(clockid_t clock, struct timespec *ret)
+EXPORTED int clock_gettime(clockid_t clock_id, struct timespec *tp)
 {
     if (real_clock_gettime == NULL)
         open_clock(); /* somebody's constructor came first */
-    int rc = real_clock_gettime(clock, ret);
-    if (rc != 0 || offset_ns == NULL || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE))
+    int rc = real_clock_gettime(clock_id, tp);
+    if (rc != 0 || offset_ns == NULL ||
+        (clock_id != CLOCK_REALTIME && clock_id != CLOCK_REALTIME_COARSE))
         return rc;
-    int64_t ns = (int64_t)ret->tv_sec * NS + ret->tv_nsec + *offset_ns;
-    ret->tv_sec = ns / NS;
-    ret->tv_nsec = ns % NS;
+    int64_t ns = (int64_t)tp->tv_sec * NS + tp->tv_nsec + *offset_ns;
+    tp->tv_sec = ns / NS;
+    tp->tv_nsec = ns % NS;
     return 0;
 }
 
-EXPORTED int gettimeofday(struct timeval *restrict ret, void *restrict zone)
+EXPORTED int gettimeofday(struct timeval *restrict tv, void *restrict tz)
 {
     struct timespec now;
-    (void)zone;
+    (void)tz;
     int rc = clock_gettime(CLOCK_REALTIME, &now);
-    ret->tv_sec = now.tv_sec;
-    ret->tv_usec = now.tv_nsec / 1000;
+    tv->tv_sec = now.tv_sec;
+    tv->tv_usec = now.tv_nsec / 1000;
     return rc;
 }
 
-EXPORTED time_t time(time_t *ret)
+EXPORTED time_t time(time_t *timer)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (ret != NULL)
-        *ret = now.tv_sec;
+    if (timer != NULL)
+        *timer = now.tv_sec;
     return now.tv_sec;
 }
