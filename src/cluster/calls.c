@@ -10,14 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    METHOD_NOT_FOUND = -32601,
-    INVALID_REQUEST = -32600,
-    SERVER_ERROR = -32000,
-    SNAPSHOT_GONE = -32010,
-    TOO_DIFFERENT = -32011,
-};
-
 /* -- answers: alone or in their batch ------------------------------------------------------ */
 
 /* Where the answer to the message at work goes. */
@@ -61,7 +53,7 @@ static int too_large(weir_session_t *s, const weir_json_t *id, weir_error_t *err
     memcpy(text, why.reason, sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     session_event(s, "cannot answer node=%s error=\"%s\"", s->node, text);
-    return session_send(s, weir_message_error(id, SERVER_ERROR, text), err);
+    return session_send(s, weir_message_error(id, WEIR_RPC_SERVER_ERROR, text), err);
 }
 
 /* Sends the answers of a batch, once all of them are there. */
@@ -167,7 +159,7 @@ static int take_get_delta(weir_session_t *s, const reply_t *reply, const weir_js
         return WEIR_OK; /* no answer (B.3) */
     const weir_json_t *space = weir_json_get(params, "default");
     if (space == NULL)
-        return reply->id != NULL ? give_error(s, reply, SERVER_ERROR,
+        return reply->id != NULL ? give_error(s, reply, WEIR_RPC_SERVER_ERROR,
                                               "default namespace does not exist inside params", err)
                                  : WEIR_OK;
     weir_want_t want = { .kind = WEIR_WANT_GET_DELTA, .codec = s->codec, .level = s->level };
@@ -184,10 +176,10 @@ static int take_get_delta(weir_session_t *s, const reply_t *reply, const weir_js
 static int failure_code(weir_want_kind_t kind, int code)
 {
     if (kind == WEIR_WANT_PAGE && code == WEIR_NOT_FOUND)
-        return SNAPSHOT_GONE;
+        return WEIR_RPC_SNAPSHOT_GONE;
     if (kind == WEIR_WANT_HEAL && (code == WEIR_NOT_FOUND || code == WEIR_TOO_LARGE))
-        return TOO_DIFFERENT;
-    return SERVER_ERROR;
+        return WEIR_RPC_TOO_DIFFERENT;
+    return WEIR_RPC_SERVER_ERROR;
 }
 
 /* Puts the answer where it belongs. Takes what the place holds. */
@@ -275,7 +267,7 @@ static int take_call(weir_session_t *s, const reply_t *reply, const weir_json_t 
     if (!s->options.sync || (!get_delta && !fault && !report))
         return reply->id == NULL && modern
                    ? WEIR_OK
-                   : give_error(s, reply, METHOD_NOT_FOUND, "Method not found", err);
+                   : give_error(s, reply, WEIR_RPC_METHOD_NOT_FOUND, "Method not found", err);
     if (reply->id == NULL && !modern)
         return session_close(s, err, "a call without an id");
     if (get_delta)
@@ -333,8 +325,9 @@ static int take_elements(weir_session_t *s, const weir_json_t *array, batch_t *b
         /* What is no object is answered outside the array, before it [V10]. */
         rc = weir_json_kind(item) == WEIR_JSON_OBJECT
                  ? take_object(s, item, batch, now_ms, err)
-                 : session_send(s, weir_message_error(NULL, INVALID_REQUEST, "not a valid object"),
-                                err);
+                 : session_send(
+                       s, weir_message_error(NULL, WEIR_RPC_INVALID_REQUEST, "not a valid object"),
+                       err);
     }
     return rc;
 }
@@ -345,7 +338,8 @@ static int take_batch(weir_session_t *s, const weir_json_t *array, int64_t now_m
     if (s->dialect == WEIR_DIALECT_39)
         return session_close(s, err, "a batch, which this dialect does not have");
     if (weir_json_first(array) == NULL)
-        return session_send(s, weir_message_error(NULL, INVALID_REQUEST, "empty batch array"), err);
+        return session_send(
+            s, weir_message_error(NULL, WEIR_RPC_INVALID_REQUEST, "empty batch array"), err);
     batch_t *batch = weir_calloc(1, sizeof(*batch));
     if (batch == NULL)
         return session_close(s, err, "out of memory for a batch");

@@ -161,9 +161,10 @@ static weir_json_t *answer_notify(const weir_client_t *c, const weir_json_t *id,
     const weir_json_t *token = weir_json_get(space, "new_version");
     *ret_version = 0;
     if (weir_json_kind(space) != WEIR_JSON_OBJECT)
-        return weir_message_error(id, -32000, "default namespace does not exist inside params");
+        return weir_message_error(id, WEIR_RPC_SERVER_ERROR,
+                                  "default namespace does not exist inside params");
     if (weir_json_is_null(token))
-        return weir_message_error(id, -32000, "'new_version' key does not exist");
+        return weir_message_error(id, WEIR_RPC_SERVER_ERROR, "'new_version' key does not exist");
     if (!read_token(c, token, ret_version))
         *ret_version = 0;
     return weir_message_result(id, weir_json_new_boolean(true));
@@ -187,8 +188,11 @@ static int take_call(weir_client_t *c, const weir_json_t *message, weir_json_t *
     if (c->sync.agreed && batch == NULL && id == NULL)
         return sync_take_call(c, message, now_ms, err);
     if (!weir_str_is(method, WEIR_CAPABILITY_SYNC ".notify_new_version"))
-        return id != NULL ? give(c, batch, weir_message_error(id, -32601, "Method not found"), err)
-                          : WEIR_OK;
+        return id != NULL
+                   ? give(c, batch,
+                          weir_message_error(id, WEIR_RPC_METHOD_NOT_FOUND, "Method not found"),
+                          err)
+                   : WEIR_OK;
     const weir_json_t *params = weir_json_get(message, "params");
     const weir_json_t *first =
         weir_json_kind(params) == WEIR_JSON_ARRAY ? weir_json_first(params) : NULL;
@@ -223,7 +227,8 @@ static int take_batch(weir_client_t *c, const weir_json_t *array, int64_t now_ms
     if (c->dialect == WEIR_DIALECT_39)
         return client_close(c, err, "a batch, which this dialect does not have");
     if (weir_json_first(array) == NULL)
-        return client_send(c, weir_message_error(NULL, -32600, "empty batch array"), err);
+        return client_send(
+            c, weir_message_error(NULL, WEIR_RPC_INVALID_REQUEST, "empty batch array"), err);
     weir_json_t *answers = weir_json_new_array();
     int rc = answers != NULL ? WEIR_OK : client_close(c, err, "out of memory for a batch");
     size_t count = 0;
@@ -234,7 +239,8 @@ static int take_batch(weir_client_t *c, const weir_json_t *array, int64_t now_ms
         else if (weir_json_kind(item) == WEIR_JSON_OBJECT)
             rc = take_object(c, item, answers, now_ms, err);
         else
-            rc = client_send(c, weir_message_error(NULL, -32600, "not a valid object"), err);
+            rc = client_send(
+                c, weir_message_error(NULL, WEIR_RPC_INVALID_REQUEST, "not a valid object"), err);
     }
     if (rc == WEIR_OK && weir_json_first(answers) != NULL)
         return client_send(c, answers, err);

@@ -56,7 +56,7 @@ bool weir_want_same(const weir_want_t *a, const weir_want_t *b)
 {
     return a->kind == b->kind && a->codec == b->codec && a->dialect == b->dialect &&
            a->level == b->level && a->known == b->known && a->staged == b->staged &&
-           a->version == b->version && a->cursor.type == b->cursor.type &&
+           a->whole == b->whole && a->version == b->version && a->cursor.type == b->cursor.type &&
            weir_uuid_equal(&a->cursor.id, &b->cursor.id) && a->sums == NULL && b->sums == NULL;
 }
 
@@ -260,6 +260,8 @@ static uint64_t increment_versions_max(const weir_encoder_t *encoder)
 
 const char *encoder_needs_all(weir_encoder_t *encoder, const weir_want_t *want, uint64_t latest)
 {
+    if (want->whole)
+        return "digest";
     if (!want->known || want->version == 0)
         return "unknown";
     if (want->version > latest)

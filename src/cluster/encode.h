@@ -30,6 +30,7 @@ typedef struct weir_want {
     int64_t level; /* weir_compat_level() of the node: entities are adapted to it */
     bool known;    /* the node has `version` */
     bool staged;   /* DELTAS: for a stage: only the log's beginning counts */
+    bool whole;    /* DELTAS: it wants everything: what it has could not be healed */
     uint64_t version;
     weir_store_cursor_t cursor;
     weir_digest_t *sums; /* HEAL: of all buckets; owned, see weir_want_release() */
@@ -85,14 +86,15 @@ weir_str_t weir_answer_elements(const weir_answer_t *answer, uint64_t *ret_uncom
 /* DELTAS: increments do not lead there, a snapshot does. NULL: they do. */
 typedef struct weir_snapshot {
     uint64_t version, entities;
-    const char *reason; /* "unknown", "ahead", "behind", "threshold" */
+    const char *reason; /* "unknown", "ahead", "behind", "threshold", "digest" */
 } weir_snapshot_t;
 const weir_snapshot_t *weir_answer_snapshot(const weir_answer_t *answer);
 
 typedef struct weir_encoder_counters {
     /* Answers made, and served again. */
     uint64_t increments, fulls, pages, heals, reused;
-    uint64_t snapshots_unknown, snapshots_ahead, snapshots_behind, snapshots_threshold;
+    uint64_t snapshots_unknown, snapshots_ahead, snapshots_behind, snapshots_threshold,
+        snapshots_digest;
     uint64_t deltas, delta_bytes; /* in increments: of JSON, before compression */
     uint64_t kept_bytes;
 } weir_encoder_counters_t;

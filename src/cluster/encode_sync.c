@@ -186,6 +186,7 @@ static void count_snapshot(weir_encoder_t *encoder, const char *reason)
     c->snapshots_ahead += strcmp(reason, "ahead") == 0;
     c->snapshots_behind += strcmp(reason, "behind") == 0;
     c->snapshots_threshold += strcmp(reason, "threshold") == 0;
+    c->snapshots_digest += strcmp(reason, "digest") == 0;
     pthread_mutex_unlock(&encoder->lock);
 }
 
@@ -227,6 +228,30 @@ int encode_deltas(weir_encoder_t *encoder, const weir_want_t *want, uint64_t lat
     if (rc == WEIR_TOO_LARGE) /* a version of its own that fits into no message */
         return answer_snapshot(encoder, want, "threshold", latest, ret, err);
     return rc;
+}
+
+/* -- what is read of one committed state --------------------------------------------------- */
+
+typedef int (*write_fn)(weir_encoder_t *encoder, const weir_want_t *want, weir_store_view_t *view,
+                        weir_answer_t *answer, listing_t *list, weir_error_t *err);
+
+static int encode_view(weir_encoder_t *encoder, const weir_want_t *want, write_fn write,
+                       const char *what, weir_answer_t **ret, weir_error_t *err)
+{
+    answer_key_t key = encoder_key(want, false, 0);
+    weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
+    weir_store_view_t *view = NULL;
+    if (answer == NULL)
+        return weir_error_memory(err);
+    listing_t list;
+    int rc = begin_list(encoder, want, answer, &list, err);
+    if (rc == WEIR_OK)
+        rc = weir_store_view_open(encoder->options.store, &view, err);
+    if (rc == WEIR_OK)
+        rc = write(encoder, want, view, answer, &list, err);
+    weir_store_view_close(view);
+    end_list(&list);
+    return finish(encoder, rc, what, answer, ret, err);
 }
 
 /* -- a page ------------------------------------------------------------------------------ */
@@ -271,20 +296,7 @@ int encode_page(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t 
         return weir_error_set(err, WEIR_NOT_FOUND, NULL,
                               "the log no longer has what came after snapshot %" PRIu64,
                               want->version);
-    answer_key_t key = encoder_key(want, false, 0);
-    weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
-    weir_store_view_t *view = NULL;
-    if (answer == NULL)
-        return weir_error_memory(err);
-    listing_t list;
-    int rc = begin_list(encoder, want, answer, &list, err);
-    if (rc == WEIR_OK)
-        rc = weir_store_view_open(encoder->options.store, &view, err);
-    if (rc == WEIR_OK)
-        rc = write_page(encoder, want, view, answer, &list, err);
-    weir_store_view_close(view);
-    end_list(&list);
-    return finish(encoder, rc, "a page", answer, ret, err);
+    return encode_view(encoder, want, write_page, "a page", ret, err);
 }
 
 /* -- healing ------------------------------------------------------------------------------ */
@@ -346,20 +358,7 @@ static int write_heal(weir_encoder_t *encoder, const weir_want_t *want, weir_sto
 int encode_heal(weir_encoder_t *encoder, const weir_want_t *want, weir_answer_t **ret,
                 weir_error_t *err)
 {
-    answer_key_t key = encoder_key(want, false, 0);
-    weir_answer_t *answer = answer_new(&key, encoder->options.payload_max);
-    weir_store_view_t *view = NULL;
-    if (answer == NULL)
-        return weir_error_memory(err);
-    listing_t list;
-    int rc = begin_list(encoder, want, answer, &list, err);
-    if (rc == WEIR_OK)
-        rc = weir_store_view_open(encoder->options.store, &view, err);
-    if (rc == WEIR_OK)
-        rc = write_heal(encoder, want, view, answer, &list, err);
-    weir_store_view_close(view);
-    end_list(&list);
-    rc = finish(encoder, rc, "what differs", answer, ret, err);
+    int rc = encode_view(encoder, want, write_heal, "what differs", ret, err);
     if (rc == WEIR_OK) {
         pthread_mutex_lock(&encoder->lock);
         encoder->counters.heals++;

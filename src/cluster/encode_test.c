@@ -162,6 +162,42 @@ static void one_answer_serves_all_who_ask_the_same(void **state)
     fixture_store_close(&f);
 }
 
+/* Each reason for a whole set is answered, and counted, as what it is. */
+static void a_snapshot_says_why(void **state)
+{
+    static const struct {
+        weir_want_t want;
+        const char *reason; /* NULL: deltas will do */
+    } cases[] = {
+        { { .known = true, .version = 1 }, NULL },
+        { { .known = false }, "unknown" },
+        { { .known = true, .version = 1000000 }, "ahead" },
+        { { .known = true, .version = 1, .whole = true }, "digest" },
+    };
+    fixture_store_t f = { 0 };
+    weir_encoder_counters_t counters;
+    (void)state;
+    fixture_store_open(&f, 1000, FIXTURE_PAYLOAD_MAX, 0);
+    fixture_put(&f, 1, "a");
+    for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
+        weir_want_t want = cases[i].want;
+        weir_answer_t *answer = NULL;
+        want.kind = WEIR_WANT_DELTAS;
+        want.level = weir_compat_newest();
+        assert_int_equal(weir_encoder_answer(f.encoder, &want, &answer, NULL), WEIR_OK);
+        const weir_snapshot_t *snapshot = weir_answer_snapshot(answer);
+        assert_int_equal(snapshot != NULL, cases[i].reason != NULL);
+        if (snapshot != NULL)
+            assert_string_equal(snapshot->reason, cases[i].reason);
+        weir_answer_release(answer);
+    }
+    weir_encoder_count(f.encoder, &counters);
+    assert_int_equal(counters.snapshots_unknown, 1);
+    assert_int_equal(counters.snapshots_ahead, 1);
+    assert_int_equal(counters.snapshots_digest, 1);
+    fixture_store_close(&f);
+}
+
 static void a_set_that_does_not_fit_is_refused_and_the_limit_named(void **state)
 {
     fixture_store_t f = { 0 };
@@ -186,6 +222,7 @@ int main(void)
         cmocka_unit_test(a_node_gets_increments_as_long_as_they_can_be_had),
         cmocka_unit_test(what_is_longer_than_the_whole_set_is_replaced_by_it),
         cmocka_unit_test(one_answer_serves_all_who_ask_the_same),
+        cmocka_unit_test(a_snapshot_says_why),
         cmocka_unit_test(a_set_that_does_not_fit_is_refused_and_the_limit_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,20 @@
 #include "cluster/encode.h"
 #include "cluster/frame.h"
 
-enum { FUZZ_FRAME_BYTES_MAX = 1 << 20 };
+enum { FUZZ_FRAME_BYTES_MAX = 1 << 20, FUZZ_WANTS_MAX = 64 };
+
+/* What a session wants, until the target answers. */
+typedef struct fuzz_host {
+    weir_want_t wants[FUZZ_WANTS_MAX];
+    size_t count;
+} fuzz_host_t;
+
+static inline void fuzz_want(void *context, const weir_want_t *want)
+{
+    fuzz_host_t *host = context;
+    weir_assert(host->count < FUZZ_WANTS_MAX);
+    host->wants[host->count++] = *want;
+}
 
 static inline int fuzz_send(void *context, weir_str_t bytes)
 {

@@ -51,6 +51,16 @@ weir_id_kind_t weir_message_id(const weir_json_t *message)
     return WEIR_ID_ODD;
 }
 
+bool weir_message_version(const weir_json_t *params, const char *name, uint64_t *ret)
+{
+    const weir_json_t *value = weir_json_get(params, name);
+    double number = weir_json_number(value);
+    if (!weir_json_is_integer(value) || number < 0 || number >= (double)(UINT64_C(1) << 53))
+        return false;
+    *ret = (uint64_t)number;
+    return true;
+}
+
 static weir_json_t *new_message(const weir_json_t *id)
 {
     weir_json_t *message = weir_json_new_object();

@@ -16,6 +16,18 @@ int weir_message_encode(weir_codec_t codec, const weir_json_t *message, weir_buf
 typedef enum weir_id_kind { WEIR_ID_NONE, WEIR_ID_NULL, WEIR_ID_FINE, WEIR_ID_ODD } weir_id_kind_t;
 weir_id_kind_t weir_message_id(const weir_json_t *message);
 
+/* The member `name` of `params` as a version: a whole number below 2^53. False: it is none. */
+bool weir_message_version(const weir_json_t *params, const char *name, uint64_t *ret);
+
+/* Codes of errors (B.3; the last two: docs/sync-v1.md, sections 5 and 7). */
+enum {
+    WEIR_RPC_METHOD_NOT_FOUND = -32601,
+    WEIR_RPC_INVALID_REQUEST = -32600,
+    WEIR_RPC_SERVER_ERROR = -32000,
+    WEIR_RPC_SNAPSHOT_GONE = -32010,
+    WEIR_RPC_TOO_DIFFERENT = -32011,
+};
+
 /* Whole messages, for the caller to free; NULL when memory is short. `id` is
  * copied; NULL: a message without one. Each takes `params` and `result`. */
 weir_json_t *weir_message_call(const char *method, weir_json_t *params, const weir_json_t *id);

@@ -7,19 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { PAYLOAD_MAX = 65536, WANTS_MAX = 64 };
-
-typedef struct host {
-    weir_want_t wants[WANTS_MAX];
-    size_t count;
-} host_t;
-
-static void on_want(void *context, const weir_want_t *want)
-{
-    host_t *host = context;
-    weir_assert(host->count < WANTS_MAX);
-    host->wants[host->count++] = *want;
-}
+enum { PAYLOAD_MAX = 65536 };
 
 static int give(weir_session_t *session, weir_str_t payload)
 {
@@ -40,7 +28,7 @@ static int give(weir_session_t *session, weir_str_t payload)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static weir_registry_t *registry;
-    host_t host = { 0 };
+    fuzz_host_t host = { 0 };
     weir_session_t *session = NULL;
     char hello[512];
     if (size < 1 || size > PAYLOAD_MAX ||
@@ -55,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .context = &host,
         .send = fuzz_send,
         .send_answer = fuzz_send_answer,
-        .want = on_want,
+        .want = fuzz_want,
         .event = fuzz_event,
     };
     if (weir_session_new(&options, 0, &session, NULL) != WEIR_OK)

@@ -11,9 +11,6 @@
 enum {
     RETRY_FIRST_MS = 100,
     RETRY_MAX_MS = 5000, /* a disk that is full may have room again at any moment */
-    VERSION_MAX_BITS = 53,
-    SNAPSHOT_GONE = -32010,
-    TOO_DIFFERENT = -32011,
 };
 
 /* -- saying ---------------------------------------------------------------------------- */
@@ -219,21 +216,10 @@ static int check_buckets(const weir_json_t *list, weir_error_t *why)
     return WEIR_OK;
 }
 
-static bool read_version(const weir_json_t *params, const char *name, uint64_t *ret)
-{
-    const weir_json_t *value = weir_json_get(params, name);
-    double number = weir_json_number(value);
-    if (!weir_json_is_integer(value) || number < 0 ||
-        number >= (double)(UINT64_C(1) << VERSION_MAX_BITS))
-        return false;
-    *ret = (uint64_t)number;
-    return true;
-}
-
 static void note_newest(weir_client_t *c, const weir_json_t *params, uint64_t version)
 {
     uint64_t newest = 0;
-    if (read_version(params, "newest", &newest) && newest > c->newest)
+    if (weir_message_version(params, "newest", &newest) && newest > c->newest)
         c->newest = newest;
     if (version > c->newest)
         c->newest = version;
@@ -373,7 +359,7 @@ static int apply(weir_client_t *c, weir_sync_batch_t *batch, const weir_json_t *
     if (!batch->staged || batch->version >= c->sync.stage_seen)
         return other ? mend(c, batch, now_ms, err) : WEIR_OK;
     uint64_t newest = 0;
-    if (!read_version(params, "newest", &newest) || batch->version < newest)
+    if (!weir_message_version(params, "newest", &newest) || batch->version < newest)
         return WEIR_OK; /* the rest of the way is coming */
     /* Its pages were of versions that it no longer has: it was restored meanwhile. */
     c->options.sync->discard(c->options.context);
@@ -393,8 +379,8 @@ static int take_deltas(weir_client_t *c, const weir_json_t *params, int64_t now_
     weir_error_t why = { 0 };
     if (c->sync.healing)
         return WEIR_OK; /* the answer that is awaited has them, too */
-    if (!read_version(params, "after", &after) ||
-        !read_version(params, "version", &batch.version) || batch.version < after)
+    if (!weir_message_version(params, "after", &after) ||
+        !weir_message_version(params, "version", &batch.version) || batch.version < after)
         return client_close(c, err, "deltas without their versions");
     if (check_list(batch.deltas, "deltas", &why) != WEIR_OK) {
         client_fault(c, "deltas are refused", &why);
@@ -430,9 +416,9 @@ static int take_snapshot(weir_client_t *c, const weir_json_t *params, int64_t no
     weir_error_t why = { 0 };
     weir_sync_state_t held = { 0 };
     weir_str_t reason = weir_json_get_string(params, "reason", WEIR_STR("unknown"));
-    if (!read_version(params, "snapshot", &snapshot) || snapshot == 0)
+    if (!weir_message_version(params, "snapshot", &snapshot) || snapshot == 0)
         return client_close(c, err, "a snapshot without a version");
-    (void)read_version(params, "entities", &entities);
+    (void)weir_message_version(params, "entities", &entities);
     note_newest(c, params, snapshot);
     c->sync.starting = false;
     c->sync.staged = false;
@@ -456,9 +442,10 @@ static int take_page(weir_client_t *c, const weir_json_t *result, int64_t now_ms
     weir_sync_page_t page = { .entities = weir_json_get(result, "entities"),
                               .next = weir_json_string(next) };
     weir_error_t why = { 0 };
-    if (!read_version(result, "snapshot", &page.snapshot) ||
-        !read_version(result, "version", &page.version) || page.snapshot != c->sync.snapshot ||
-        next == NULL || (page.next.data == NULL && !weir_json_is_null(next)) ||
+    if (!weir_message_version(result, "snapshot", &page.snapshot) ||
+        !weir_message_version(result, "version", &page.version) ||
+        page.snapshot != c->sync.snapshot || next == NULL ||
+        (page.next.data == NULL && !weir_json_is_null(next)) ||
         page.next.len >= WEIR_SYNC_CURSOR_MAX ||
         check_list(page.entities, "entities", &why) != WEIR_OK) {
         client_fault(c, "a page is refused", &why);
@@ -485,8 +472,8 @@ static int take_heal(weir_client_t *c, const weir_json_t *result, int64_t now_ms
                                 .deltas = weir_json_get(result, "deltas"),
                                 .buckets = weir_json_get(result, "buckets") };
     weir_error_t why = { 0 };
-    if (!read_version(result, "after", &after) ||
-        !read_version(result, "version", &batch.version) || batch.version < after ||
+    if (!weir_message_version(result, "after", &after) ||
+        !weir_message_version(result, "version", &batch.version) || batch.version < after ||
         check_list(batch.deltas, "deltas", &why) != WEIR_OK ||
         check_buckets(batch.buckets, &why) != WEIR_OK) {
         client_fault(c, "what heals is refused", &why);
@@ -506,7 +493,7 @@ static int take_error(weir_client_t *c, bool healing, const weir_json_t *error, 
                    text.data);
     if (healing)
         c->sync.unhealable = true;
-    if (code == SNAPSHOT_GONE || (healing && c->sync.staged))
+    if (code == WEIR_RPC_SNAPSHOT_GONE || (healing && c->sync.staged))
         c->options.sync->discard(c->options.context);
     fail(c, healing ? "what differs could not be healed" : "a page is not to be had", &why, now_ms);
     c->sync.error[0] = '\0'; /* the control plane knows */

@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { PAYLOAD_MAX = 65536, WANTS_HELD = 64 };
+enum { PAYLOAD_MAX = 65536 };
 
 /* -- a frame --------------------------------------------------------------------------- */
 
@@ -71,25 +71,13 @@ static void try_client(weir_str_t lines)
 
 /* -- a session ------------------------------------------------------------------------------ */
 
-typedef struct host {
-    weir_want_t wants[WANTS_HELD];
-    size_t count;
-} host_t;
-
-static void on_want(void *context, const weir_want_t *want)
-{
-    host_t *host = context;
-    weir_assert(host->count < WANTS_HELD);
-    host->wants[host->count++] = *want;
-}
-
 static bool holds(void *context, uint64_t version)
 {
     (void)context;
     return version % 2 == 0;
 }
 
-static int answer_all(weir_session_t *session, host_t *host, int rc)
+static int answer_all(weir_session_t *session, fuzz_host_t *host, int rc)
 {
     weir_error_t failure = { .code = WEIR_NOT_FOUND, .reason = "no store here" };
     for (size_t i = 0; i < host->count; i++) {
@@ -106,7 +94,7 @@ static void try_session(weir_str_t lines)
 {
     static weir_registry_t *registry;
     static const weir_digest_key_t key;
-    host_t host = { 0 };
+    fuzz_host_t host = { 0 };
     weir_session_t *session = NULL;
     if (registry == NULL && weir_registry_new(1000, &registry, NULL) != WEIR_OK)
         return;
@@ -121,7 +109,7 @@ static void try_session(weir_str_t lines)
         .context = &host,
         .send = fuzz_send,
         .send_answer = fuzz_send_answer,
-        .want = on_want,
+        .want = fuzz_want,
         .holds = holds,
         .event = fuzz_event,
     };

@@ -9,8 +9,6 @@
 
 #include <stdio.h>
 
-enum { VERSION_MAX_BITS = 53 };
-
 bool session_sync_method(weir_str_t method)
 {
     return weir_str_starts(method, WEIR_STR(WEIR_CAPABILITY_SYNC_V1 "."));
@@ -76,6 +74,7 @@ static void want_deltas(weir_session_t *s, bool known)
         .level = s->level,
         .known = known,
         .staged = s->sync.staged,
+        .whole = s->sync.whole,
         .version = s->sync.sent,
     };
     s->sync.want = want.number;
@@ -112,8 +111,7 @@ int session_sync_deltas(weir_session_t *s, weir_answer_t *answer, const weir_err
     }
     const weir_snapshot_t *snapshot = weir_answer_snapshot(answer);
     if (snapshot != NULL)
-        return send_snapshot(s, snapshot->version, snapshot->entities,
-                             s->sync.whole ? "digest" : snapshot->reason, err);
+        return send_snapshot(s, snapshot->version, snapshot->entities, snapshot->reason, err);
     batch_slot_t slot = { .answer = answer };
     int rc = session_send_pieces(s, &slot, 1, false, err);
     if (rc == WEIR_TOO_LARGE)
@@ -124,17 +122,6 @@ int session_sync_deltas(weir_session_t *s, weir_answer_t *answer, const weir_err
 }
 
 /* -- what it says: start ------------------------------------------------------------------- */
-
-static bool read_version(const weir_json_t *params, const char *name, uint64_t *ret)
-{
-    const weir_json_t *value = weir_json_get(params, name);
-    double number = weir_json_number(value);
-    if (!weir_json_is_integer(value) || number < 0 ||
-        number >= (double)(UINT64_C(1) << VERSION_MAX_BITS))
-        return false;
-    *ret = (uint64_t)number;
-    return true;
-}
 
 static bool has_key(const weir_session_t *s, const weir_json_t *params)
 {
@@ -163,9 +150,9 @@ static void note_error(weir_session_t *s, const weir_json_t *params)
 static bool resumes(const weir_session_t *s, const weir_json_t *params, uint64_t *ret)
 {
     const weir_json_t *page = weir_json_get(params, "page");
-    return weir_json_kind(page) == WEIR_JSON_OBJECT && read_version(page, "snapshot", ret) &&
-           *ret > 0 && *ret <= s->newest && s->options.holds != NULL &&
-           s->options.holds(s->options.context, *ret);
+    return weir_json_kind(page) == WEIR_JSON_OBJECT &&
+           weir_message_version(page, "snapshot", ret) && *ret > 0 && *ret <= s->newest &&
+           s->options.holds != NULL && s->options.holds(s->options.context, *ret);
 }
 
 static int take_start(weir_session_t *s, const weir_json_t *params, int64_t now_ms,
@@ -173,7 +160,8 @@ static int take_start(weir_session_t *s, const weir_json_t *params, int64_t now_
 {
     uint64_t version = 0;
     uint64_t snapshot = 0;
-    if (weir_json_kind(params) != WEIR_JSON_OBJECT || !read_version(params, "version", &version))
+    if (weir_json_kind(params) != WEIR_JSON_OBJECT ||
+        !weir_message_version(params, "version", &version))
         return session_close(s, err, "a start without a version");
     if (s->options.counters != NULL)
         s->options.counters->starts++;
@@ -196,7 +184,7 @@ static int take_start(weir_session_t *s, const weir_json_t *params, int64_t now_
         weir_token_format(version, hash);
         weir_registry_seen(s->options.registry, weir_str(s->node), weir_str(hash), version, now_ms);
     }
-    want_deltas(s, version > 0 && !s->sync.whole);
+    want_deltas(s, version > 0);
     return WEIR_OK;
 }
 
@@ -234,7 +222,8 @@ static int compare_digest(weir_session_t *s, const weir_json_t *params)
 static int take_ack(weir_session_t *s, const weir_json_t *params, int64_t now_ms, weir_error_t *err)
 {
     uint64_t version = 0;
-    if (weir_json_kind(params) != WEIR_JSON_OBJECT || !read_version(params, "version", &version))
+    if (weir_json_kind(params) != WEIR_JSON_OBJECT ||
+        !weir_message_version(params, "version", &version))
         return session_close(s, err, "an ack without a version");
     if (!s->sync.in_flight)
         return WEIR_OK; /* of what was before a start */
@@ -282,7 +271,7 @@ static int take_page(weir_session_t *s, const weir_json_t *id, const weir_json_t
         .kind = WEIR_WANT_PAGE, .codec = s->codec, .level = s->level, .known = true
     };
     weir_str_t after = weir_json_get_string(params, "after", (weir_str_t){ NULL, 0 });
-    if (id == NULL || !read_version(params, "snapshot", &want.version) ||
+    if (id == NULL || !weir_message_version(params, "snapshot", &want.version) ||
         !read_cursor(after, &want.cursor))
         return session_close(s, err, "a call for a page that names none");
     return session_want(s, id, NULL, &want, err);
@@ -312,7 +301,7 @@ static int take_heal(weir_session_t *s, const weir_json_t *id, const weir_json_t
     weir_want_t want = {
         .kind = WEIR_WANT_HEAL, .codec = s->codec, .level = s->level, .known = true
     };
-    if (id == NULL || !read_version(params, "version", &want.version))
+    if (id == NULL || !weir_message_version(params, "version", &want.version))
         return session_close(s, err, "a call to be healed without a version");
     int rc = read_sums(weir_json_get_string(params, "sums", WEIR_STR("")), &want.sums);
     if (rc != WEIR_OK)
@@ -349,8 +338,10 @@ int session_sync_take(weir_session_t *s, weir_str_t method, const weir_json_t *i
         return take_page(s, id, params, err);
     if (weir_str_is(name, "heal"))
         return take_heal(s, id, params, err);
-    return id != NULL ? session_send(s, weir_message_error(id, -32601, "Method not found"), err)
-                      : WEIR_OK;
+    return id != NULL
+               ? session_send(
+                     s, weir_message_error(id, WEIR_RPC_METHOD_NOT_FOUND, "Method not found"), err)
+               : WEIR_OK;
 }
 
 int session_sync_tick(weir_session_t *s, int64_t now_ms, weir_error_t *err)

@@ -211,10 +211,9 @@ static void print_encoder(const weir_encoder_counters_t *encoder, weir_buffer_t 
         { "heal", encoder->heals },
     };
     const ngx_http_weir_sample_t snapshots[] = {
-        { "unknown", encoder->snapshots_unknown },
-        { "ahead", encoder->snapshots_ahead },
-        { "behind", encoder->snapshots_behind },
-        { "threshold", encoder->snapshots_threshold },
+        { "unknown", encoder->snapshots_unknown }, { "ahead", encoder->snapshots_ahead },
+        { "behind", encoder->snapshots_behind },   { "threshold", encoder->snapshots_threshold },
+        { "digest", encoder->snapshots_digest },
     };
     print_family(out, "weir_encoder_answers_total", WEIR_METRIC_COUNTER, "Answers made, by kind",
                  "kind", answers, WEIR_COUNT(answers));
