@@ -2,8 +2,7 @@
 #include "cluster/classic_client.h"
 
 #include "base/json.h"
-#include "cluster/frame.h"
-#include "cluster/upgrade.h"
+#include "cluster/websocket.h"
 
 #include <stdio.h>
 
@@ -18,17 +17,11 @@ struct weir_classic_client {
     char host[TEXT_MAX], node_id[TEXT_MAX], hostname[TEXT_MAX], compat_version[TEXT_MAX];
     char hash[WEIR_CLASSIC_HASH_MAX + 1];
     classic_step_t step;
-    weir_upgrade_t upgrade;
-    weir_frame_reader_t *frames;
+    weir_websocket_t socket;
     weir_buffer_t pending; /* the newest push that is not applied yet */
     bool has_pending;
-    int64_t started_ms, heard_ms, next_ping_ms, next_apply_ms;
+    int64_t started_ms, next_ping_ms, next_apply_ms;
 };
-
-static int closed(weir_error_t *err, const char *why)
-{
-    return weir_error_set(err, WEIR_CLOSED, NULL, "%s", why);
-}
 
 static void fault(weir_classic_client_t *c, const char *what, const weir_error_t *why)
 {
@@ -38,61 +31,14 @@ static void fault(weir_classic_client_t *c, const char *what, const weir_error_t
     c->options.event(c->options.context, text);
 }
 
-/* -- sending ------------------------------------------------------------------------------ */
-
-static int send_frame(weir_classic_client_t *c, weir_opcode_t opcode, weir_str_t payload,
-                      weir_error_t *err)
-{
-    uint8_t mask[4];
-    uint8_t header[WEIR_FRAME_HEADER_MAX];
-    WEIR_AUTO(buffer) weir_buffer_t bytes;
-    weir_buffer_init(&bytes, INFO_BYTES_MAX + sizeof(header));
-    if (c->options.random(c->options.context, mask, sizeof(mask)) != WEIR_OK)
-        return closed(err, "no randomness for a mask");
-    size_t len = weir_frame_header(opcode, payload.len, mask, header);
-    weir_buffer_append(&bytes, (weir_str_t){ (const char *)header, len });
-    if (weir_buffer_append(&bytes, payload) != WEIR_OK)
-        return closed(err, "out of memory for a frame");
-    weir_frame_mask(bytes.data + len, payload.len, mask);
-    int rc = c->options.send(c->options.context, weir_buffer_str(&bytes));
-    return rc == WEIR_OK ? rc : closed(err, "the output queue is full");
-}
-
-static int end_with(weir_classic_client_t *c, weir_error_t *err, const char *why)
-{
-    (void)send_frame(c, WEIR_FRAME_CLOSE, (weir_str_t){ "", 0 }, err);
-    return closed(err, why);
-}
-
 static int ping(weir_classic_client_t *c, int64_t now_ms, weir_error_t *err)
 {
     c->next_ping_ms = now_ms + WEIR_CLASSIC_PING_MS;
-    return send_frame(c, WEIR_FRAME_PING, weir_str(c->hash), err);
+    return weir_websocket_send(&c->socket, WEIR_FRAME_PING, weir_str(c->hash), err);
 }
 
-/* -- the upgrade, basic_info (A.2, D.1) ------------------------------------------------------- */
-
-int weir_classic_client_connected(weir_classic_client_t *c, int64_t now_ms, weir_error_t *err)
-{
-    uint8_t random[16];
-    char target[TARGET_MAX];
-    if (c->options.random(c->options.context, random, sizeof(random)) != WEIR_OK)
-        return closed(err, "no randomness for a key");
-    weir_frame_reader_free(c->frames);
-    c->frames = NULL;
-    if (weir_frame_reader_new(false, c->options.payload_max, &c->frames, err) != WEIR_OK)
-        return closed(err, "out of memory for a connection");
-    snprintf(target, sizeof(target), "/v1/outlet?node_id=%s&node_hostname=%s&node_version=%s",
-             c->node_id, c->hostname, c->compat_version);
-    WEIR_AUTO(buffer) weir_buffer_t text;
-    weir_buffer_init(&text, 2 * sizeof(target));
-    if (weir_upgrade_request(&c->upgrade, random, c->host, target, NULL, &text) != WEIR_OK)
-        return closed(err, "out of memory for a request");
-    c->step = CLASSIC_UPGRADE;
-    c->started_ms = c->heard_ms = now_ms;
-    int rc = c->options.send(c->options.context, weir_buffer_str(&text));
-    return rc == WEIR_OK ? rc : closed(err, "the output queue is full");
-}
+/* -- basic_info (D.1) ---------------------------------------------------------------------------
+ */
 
 static void write_plugins(const weir_classic_client_t *c, weir_buffer_t *out)
 {
@@ -125,42 +71,33 @@ static void write_labels(const weir_classic_client_t *c, weir_buffer_t *out)
 }
 
 /* No process_conf: it concerns nobody, and nobody reads it. */
-static int send_info(weir_classic_client_t *c, int64_t now_ms, weir_error_t *err)
+static int send_info(void *context, int64_t now_ms, weir_error_t *err)
 {
+    weir_classic_client_t *c = context;
     WEIR_AUTO(buffer) weir_buffer_t text;
     weir_buffer_init(&text, INFO_BYTES_MAX);
+    c->step = CLASSIC_READY;
+    c->options.event(c->options.context, "classic full sync begins");
     weir_buffer_append(&text, WEIR_STR("{\"type\":\"basic_info\",\"plugins\":["));
     write_plugins(c, &text);
     weir_buffer_append(&text, WEIR_STR("],\"filters\":{}"));
     write_labels(c, &text);
     if (weir_buffer_byte(&text, '}') != WEIR_OK)
-        return closed(err, "basic_info does not fit");
-    int rc = send_frame(c, WEIR_FRAME_BINARY, weir_buffer_str(&text), err);
+        return weir_websocket_drop(err, "basic_info does not fit");
+    int rc = weir_websocket_send(&c->socket, WEIR_FRAME_BINARY, weir_buffer_str(&text), err);
     return rc == WEIR_OK ? ping(c, now_ms, err) : rc;
 }
 
-static int take_upgrade(weir_classic_client_t *c, weir_str_t *bytes, int64_t now_ms,
-                        weir_error_t *err)
-{
-    int rc = weir_upgrade_answer(&c->upgrade, NULL, bytes, err);
-    if (rc != WEIR_OK)
-        return rc == WEIR_AGAIN ? WEIR_OK : rc;
-    c->step = CLASSIC_READY;
-    c->heard_ms = now_ms;
-    c->options.event(c->options.context, "classic full sync begins");
-    return send_info(c, now_ms, err);
-}
+/* -- pushes (D.7) -------------------------------------------------------------------------- */
 
-/* -- pushes (D.7) --------------------------------------------------------------------------------
- */
-
-static int take_push(weir_classic_client_t *c, weir_str_t payload, int64_t now_ms,
-                     weir_error_t *err)
+static int take_push(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
+    weir_classic_client_t *c = context;
     weir_buffer_clear(&c->pending);
     c->has_pending = weir_buffer_append(&c->pending, payload) == WEIR_OK;
     c->next_apply_ms = now_ms;
-    return c->has_pending ? WEIR_OK : end_with(c, err, "out of memory for a push");
+    return c->has_pending ? WEIR_OK
+                          : weir_websocket_close(&c->socket, err, "out of memory for a push");
 }
 
 /* The memory of a large push does not stay for ever. */
@@ -206,7 +143,7 @@ static int apply_pending(weir_classic_client_t *c, int64_t now_ms, weir_error_t 
     fault(c, rc == WEIR_INVALID ? "a push is refused" : "a push could not be applied", &why);
     if (rc == WEIR_CORRUPT || rc == WEIR_TOO_LARGE) {
         forget_push(c);
-        return end_with(c, err, why.reason);
+        return weir_websocket_close(&c->socket, err, why.reason);
     }
     if (rc == WEIR_INVALID)
         forget_push(c);
@@ -214,40 +151,55 @@ static int apply_pending(weir_classic_client_t *c, int64_t now_ms, weir_error_t 
     return WEIR_OK;
 }
 
-/* -- frames
- * ------------------------------------------------------------------------------------------ */
+/* -- the connection ------------------------------------------------------------------------ */
 
-static int take_frame(weir_classic_client_t *c, const weir_frame_t *frame, int64_t now_ms,
-                      weir_error_t *err)
+/* Texts and pings are not answered (D.2). */
+static int ignore(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
-    if (frame->opcode == WEIR_FRAME_CLOSE)
-        return end_with(c, err, "closed by the control plane");
-    if (!frame->fin || frame->opcode == WEIR_FRAME_CONTINUATION)
-        return end_with(c, err, "a fragmented message");
-    /* Pongs are signs of life; texts and pings are not answered (D.2). */
-    return frame->opcode == WEIR_FRAME_BINARY ? take_push(c, frame->payload, now_ms, err) : WEIR_OK;
+    (void)context;
+    (void)payload;
+    (void)now_ms;
+    (void)err;
+    return WEIR_OK;
+}
+
+static int begin_socket(weir_classic_client_t *c, int64_t now_ms, weir_error_t *err)
+{
+    static const weir_websocket_protocol_t protocol = {
+        .opened = send_info,
+        .message = take_push,
+        .ping = ignore,
+        .text = ignore,
+    };
+    weir_websocket_options_t socket = {
+        .protocol = &protocol,
+        .context = c,
+        .payload_max = c->options.payload_max,
+        .idle_ms = WEIR_CLASSIC_QUIET_MS,
+        .host = c->options.context,
+        .send = c->options.send,
+        .random = c->options.random,
+    };
+    return weir_websocket_begin(&c->socket, &socket, now_ms, err);
+}
+
+int weir_classic_client_connected(weir_classic_client_t *c, int64_t now_ms, weir_error_t *err)
+{
+    char target[TARGET_MAX];
+    weir_websocket_request_t request = { c->host, target, NULL };
+    if (begin_socket(c, now_ms, err) != WEIR_OK)
+        return weir_websocket_drop(err, "out of memory for a connection");
+    snprintf(target, sizeof(target), "/v1/outlet?node_id=%s&node_hostname=%s&node_version=%s",
+             c->node_id, c->hostname, c->compat_version);
+    c->step = CLASSIC_UPGRADE;
+    c->started_ms = now_ms;
+    return weir_websocket_upgrade(&c->socket, &request, err);
 }
 
 int weir_classic_client_input(weir_classic_client_t *c, weir_str_t bytes, int64_t now_ms,
                               weir_error_t *err)
 {
-    int rc = WEIR_OK;
-    if (c->step == CLASSIC_UPGRADE)
-        rc = take_upgrade(c, &bytes, now_ms, err);
-    while (rc == WEIR_OK && c->step == CLASSIC_READY) {
-        weir_frame_t frame;
-        rc = weir_frame_next(c->frames, &bytes, &frame, err);
-        if (rc == WEIR_AGAIN)
-            return WEIR_OK;
-        if (rc != WEIR_OK) {
-            if (err != NULL)
-                err->code = WEIR_CLOSED;
-            return WEIR_CLOSED;
-        }
-        c->heard_ms = now_ms;
-        rc = take_frame(c, &frame, now_ms, err);
-    }
-    return rc;
+    return weir_websocket_input(&c->socket, bytes, now_ms, err);
 }
 
 int weir_classic_client_tick(weir_classic_client_t *c, int64_t now_ms, weir_error_t *err)
@@ -257,12 +209,12 @@ int weir_classic_client_tick(weir_classic_client_t *c, int64_t now_ms, weir_erro
         return rc;
     if (c->step == CLASSIC_UPGRADE)
         return now_ms - c->started_ms >= WEIR_CLASSIC_STEP_MS
-                   ? closed(err, "no answer to the upgrade within 5 seconds")
+                   ? weir_websocket_drop(err, "no answer to the upgrade within 5 seconds")
                    : WEIR_OK;
     if (c->has_pending && now_ms >= c->next_apply_ms)
         rc = apply_pending(c, now_ms, err);
-    if (rc == WEIR_OK && now_ms - c->heard_ms >= WEIR_CLASSIC_QUIET_MS)
-        rc = end_with(c, err, "nothing came for 45 seconds");
+    if (rc == WEIR_OK)
+        rc = weir_websocket_tick(&c->socket, now_ms, err);
     if (rc == WEIR_OK && now_ms >= c->next_ping_ms)
         rc = ping(c, now_ms, err);
     return rc;
@@ -274,13 +226,12 @@ int64_t weir_classic_client_deadline(const weir_classic_client_t *c)
         return INT64_MAX;
     if (c->step == CLASSIC_UPGRADE)
         return c->started_ms + WEIR_CLASSIC_STEP_MS;
-    int64_t at = c->heard_ms + WEIR_CLASSIC_QUIET_MS;
+    int64_t at = weir_websocket_deadline(&c->socket);
     at = c->next_ping_ms < at ? c->next_ping_ms : at;
     return c->has_pending && c->next_apply_ms < at ? c->next_apply_ms : at;
 }
 
-/* -- its life
- * ------------------------------------------------------------------------------------------- */
+/* -- its life ------------------------------------------------------------------------------ */
 
 int weir_classic_client_new(const weir_classic_client_options_t *options,
                             weir_classic_client_t **ret, weir_error_t *err)
@@ -294,7 +245,6 @@ int weir_classic_client_new(const weir_classic_client_options_t *options,
     snprintf(c->hostname, sizeof(c->hostname), "%s", options->hostname);
     snprintf(c->compat_version, sizeof(c->compat_version), "%s", options->compat_version);
     weir_classic_client_holds(c, NO_HASH);
-    weir_upgrade_init(&c->upgrade);
     weir_buffer_init(&c->pending, options->payload_max);
     *ret = c;
     return WEIR_OK;
@@ -304,8 +254,7 @@ void weir_classic_client_free(weir_classic_client_t *c)
 {
     if (c == NULL)
         return;
-    weir_frame_reader_free(c->frames);
-    weir_upgrade_release(&c->upgrade);
+    weir_websocket_release(&c->socket);
     weir_buffer_release(&c->pending);
     weir_free(c);
 }

@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "cluster/compat.h"
-#include "cluster/frame.h"
+#include "cluster/websocket.h"
 #include "model/checks.h"
 
 #include <stdio.h>
@@ -16,7 +16,7 @@ enum {
 
 struct weir_classic_session {
     weir_classic_session_options_t options;
-    weir_frame_reader_t *frames;
+    weir_websocket_t socket;
     char node[WEIR_CLASSIC_TEXT_MAX + 1], hostname[WEIR_CLASSIC_TEXT_MAX + 1];
     char version[WEIR_CLASSIC_TEXT_MAX + 1], ip[WEIR_CLASSIC_TEXT_MAX + 1];
     classic_info_t info;
@@ -24,7 +24,7 @@ struct weir_classic_session {
     bool ready;      /* basic_info is there, the version fits */
     bool nameable;   /* what it says of itself can stand in a row of the registry */
     bool registered; /* it has pinged: there is a row */
-    int64_t started_ms, heard_ms;
+    int64_t started_ms;
     const char *status; /* sync_status */
     /* Pushing: the newest version that is to be there, and the one that it was given. */
     uint64_t wanted, given;
@@ -35,11 +35,6 @@ struct weir_classic_session {
     int64_t sent_ms, retry_ms;
     unsigned resends; /* of sent_hash */
 };
-
-static int closed(weir_error_t *err, const char *why)
-{
-    return weir_error_set(err, WEIR_CLOSED, NULL, "%s", why);
-}
 
 static void event(weir_classic_session_t *s, const char *format, ...) WEIR_PRINTF(2, 3);
 static void event(weir_classic_session_t *s, const char *format, ...)
@@ -52,20 +47,9 @@ static void event(weir_classic_session_t *s, const char *format, ...)
     s->options.event(s->options.context, text);
 }
 
-/* -- sending -------------------------------------------------------------------------------- */
-
-static int send_head(weir_classic_session_t *s, weir_opcode_t opcode, size_t len, weir_error_t *err)
-{
-    uint8_t header[WEIR_FRAME_HEADER_MAX];
-    size_t size = weir_frame_header(opcode, len, NULL, header);
-    int rc = s->options.send(s->options.context, (weir_str_t){ (const char *)header, size });
-    return rc == WEIR_OK ? rc : closed(err, "its output queue is full: it is too slow");
-}
-
 static int end_with(weir_classic_session_t *s, weir_error_t *err, const char *why)
 {
-    (void)send_head(s, WEIR_FRAME_CLOSE, 0, err);
-    return closed(err, why);
+    return weir_websocket_close(&s->socket, err, why);
 }
 
 /* -- the registry ----------------------------------------------------------------------------- */
@@ -139,8 +123,7 @@ static void note_hash(weir_classic_session_t *s, int64_t now_ms)
                        now_ms);
 }
 
-/* -- pushing (D.6) ------------------------------------------------------------------------------
- */
+/* -- pushing (D.6) ------------------------------------------------------------------------- */
 
 static void ask_for(weir_classic_session_t *s, uint64_t version)
 {
@@ -182,9 +165,9 @@ static int give(weir_classic_session_t *s, weir_classic_frame_t *frame, int64_t 
         note_hash(s, now_ms);
         return WEIR_OK;
     }
-    int rc = send_head(s, WEIR_FRAME_BINARY, weir_classic_frame_payload(frame).len, err);
+    int rc = weir_websocket_send_head(&s->socket, weir_classic_frame_payload(frame).len, err);
     if (rc == WEIR_OK && s->options.send_frame(s->options.context, frame) != WEIR_OK)
-        rc = closed(err, "its output queue is full: it is too slow");
+        rc = weir_websocket_overflow(&s->socket, err);
     return rc;
 }
 
@@ -226,35 +209,28 @@ static void send_again(weir_classic_session_t *s, int64_t now_ms)
     ask_for(s, s->given);
 }
 
-/* -- frames
- * ---------------------------------------------------------------------------------------- */
+/* -- frames ------------------------------------------------------------------------------- */
 
-static int take_ping(weir_classic_session_t *s, weir_str_t payload, int64_t now_ms,
-                     weir_error_t *err)
+static int take_ping(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
+    weir_classic_session_t *s = context;
     if (payload.len != WEIR_CLASSIC_HASH)
         return end_with(s, err, "a ping that carries no hash of 32 characters");
-    s->heard_ms = now_ms;
     memcpy(s->hash, payload.data, payload.len);
     register_node(s, now_ms);
     note_hash(s, now_ms);
-    int rc = send_head(s, WEIR_FRAME_PONG, 0, err);
+    int rc = weir_websocket_send(&s->socket, WEIR_FRAME_PONG, WEIR_STR(""), err);
     if (rc == WEIR_OK)
         send_again(s, now_ms);
     return rc;
 }
 
-static int take_info(weir_classic_session_t *s, const weir_frame_t *frame, int64_t now_ms,
+static int take_info(weir_classic_session_t *s, weir_str_t payload, int64_t now_ms,
                      weir_error_t *err)
 {
     weir_error_t why = { 0 };
-    if (frame->opcode != WEIR_FRAME_BINARY)
-        return closed(err, "the first frame is not a binary one"); /* without a close frame */
-    if (!frame->fin)
-        return end_with(s, err, "a fragmented message");
-    if (classic_info_read(frame->payload, &s->info, &why) != WEIR_OK)
+    if (classic_info_read(payload, &s->info, &why) != WEIR_OK)
         return end_with(s, err, why.reason);
-    s->heard_ms = now_ms;
     if (!classic_version_fits(weir_str(s->options.compat_version), weir_str(s->version))) {
         s->status = "kong_version_incompatible";
         memcpy(s->hash, WEIR_CLASSIC_NO_HASH, sizeof(s->hash));
@@ -283,36 +259,23 @@ static int take_fault(weir_classic_session_t *s, weir_str_t payload, int64_t now
           (int)(text.len < 400 ? text.len : 400), text.data);
     if (s->registered)
         weir_registry_refused(s->options.registry, weir_str(s->node), message, now_ms);
-    s->heard_ms = now_ms;
     return WEIR_OK;
 }
 
-static int take_frame(weir_classic_session_t *s, const weir_frame_t *frame, int64_t now_ms,
-                      weir_error_t *err)
+static int take_message(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
-    if (!s->ready)
-        return take_info(s, frame, now_ms, err);
-    switch (frame->opcode) {
-    case WEIR_FRAME_PING:
-        return take_ping(s, frame->payload, now_ms, err);
-    case WEIR_FRAME_CLOSE:
-        return end_with(s, err, "closed by the data plane");
-    case WEIR_FRAME_BINARY:
-        if (frame->fin)
-            return take_fault(s, frame->payload, now_ms, err);
-        return end_with(s, err, "a fragmented message");
-    case WEIR_FRAME_PONG:
-        return end_with(s, err, "a pong that nobody asked for");
-    case WEIR_FRAME_TEXT:
-        return end_with(s, err, "a text frame");
-    case WEIR_FRAME_CONTINUATION:
-        break;
-    }
-    return end_with(s, err, "a fragmented message");
+    weir_classic_session_t *s = context;
+    return s->ready ? take_fault(s, payload, now_ms, err) : take_info(s, payload, now_ms, err);
 }
 
-/* -- its life
- * ------------------------------------------------------------------------------------------ */
+static int refuse_pong(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)
+{
+    (void)payload;
+    (void)now_ms;
+    return end_with(context, err, "a pong that nobody asked for");
+}
+
+/* -- its life ------------------------------------------------------------------------------ */
 
 static void copy(char out[WEIR_CLASSIC_TEXT_MAX + 1], weir_str_t text)
 {
@@ -325,6 +288,12 @@ static void copy(char out[WEIR_CLASSIC_TEXT_MAX + 1], weir_str_t text)
 int weir_classic_session_new(const weir_classic_session_options_t *options, int64_t now_ms,
                              weir_classic_session_t **ret, weir_error_t *err)
 {
+    static const weir_websocket_protocol_t protocol = {
+        .server = true,
+        .message = take_message,
+        .ping = take_ping,
+        .pong = refuse_pong,
+    };
     weir_classic_session_t *s = weir_calloc(1, sizeof(*s));
     if (s == NULL)
         return weir_error_memory(err);
@@ -334,11 +303,18 @@ int weir_classic_session_new(const weir_classic_session_options_t *options, int6
     copy(s->version, options->query.version);
     copy(s->ip, options->ip);
     s->nameable = options->query.node_id.len <= WEIR_CLASSIC_TEXT_MAX && is_nameable(s);
-    s->started_ms = s->heard_ms = now_ms;
+    s->started_ms = now_ms;
     s->status = "normal";
-    size_t frame_max =
-        options->payload_max < WEIR_CLASSIC_INFO_MAX ? options->payload_max : WEIR_CLASSIC_INFO_MAX;
-    int rc = weir_frame_reader_new(true, frame_max, &s->frames, err);
+    weir_websocket_options_t socket = {
+        .protocol = &protocol,
+        .context = s,
+        .payload_max = options->payload_max < WEIR_CLASSIC_INFO_MAX ? options->payload_max
+                                                                    : WEIR_CLASSIC_INFO_MAX,
+        .idle_ms = WEIR_CLASSIC_IDLE_MS,
+        .host = options->context,
+        .send = options->send,
+    };
+    int rc = weir_websocket_begin(&s->socket, &socket, now_ms, err);
     if (rc != WEIR_OK) {
         weir_free(s);
         return rc;
@@ -354,27 +330,14 @@ void weir_classic_session_free(weir_classic_session_t *s, int64_t now_ms)
     if (s->registered)
         weir_registry_disconnected(s->options.registry, weir_str(s->node), now_ms);
     classic_info_release(&s->info);
-    weir_frame_reader_free(s->frames);
+    weir_websocket_release(&s->socket);
     weir_free(s);
 }
 
 int weir_classic_session_input(weir_classic_session_t *s, weir_str_t bytes, int64_t now_ms,
                                weir_error_t *err)
 {
-    int rc = WEIR_OK;
-    while (rc == WEIR_OK) {
-        weir_frame_t frame;
-        rc = weir_frame_next(s->frames, &bytes, &frame, err);
-        if (rc == WEIR_AGAIN)
-            return WEIR_OK;
-        if (rc != WEIR_OK) {
-            if (err != NULL)
-                err->code = WEIR_CLOSED;
-            return WEIR_CLOSED; /* broken framing: no close frame (A.3) */
-        }
-        rc = take_frame(s, &frame, now_ms, err);
-    }
-    return rc;
+    return weir_websocket_input(&s->socket, bytes, now_ms, err);
 }
 
 int weir_classic_session_tick(weir_classic_session_t *s, int64_t now_ms, weir_error_t *err)
@@ -383,10 +346,10 @@ int weir_classic_session_tick(weir_classic_session_t *s, int64_t now_ms, weir_er
         return now_ms - s->started_ms >= WEIR_CLASSIC_INFO_MS
                    ? end_with(s, err, "no basic_info within 5 seconds")
                    : WEIR_OK;
-    if (now_ms - s->heard_ms >= WEIR_CLASSIC_IDLE_MS)
-        return end_with(s, err, "no ping for 45 seconds");
-    want(s, now_ms);
-    return WEIR_OK;
+    int rc = weir_websocket_tick(&s->socket, now_ms, err);
+    if (rc == WEIR_OK)
+        want(s, now_ms);
+    return rc;
 }
 
 weir_str_t weir_classic_session_node(const weir_classic_session_t *s)
@@ -394,8 +357,7 @@ weir_str_t weir_classic_session_node(const weir_classic_session_t *s)
     return weir_str(s->node);
 }
 
-/* -- rounds
- * --------------------------------------------------------------------------------------------- */
+/* -- rounds -------------------------------------------------------------------------------- */
 
 int64_t weir_classic_due(const weir_classic_rounds_t *rounds, uint64_t newest)
 {

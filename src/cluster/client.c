@@ -5,59 +5,16 @@
 
 #include <stdio.h>
 
-#define SUBPROTOCOL "kong.meta.v1"
-
 enum {
-    REQUEST_BYTES_MAX = 1024,
     UNCOMPRESSED_FACTOR = 16, /* of cluster_max_payload: a message of the control plane */
     BATCH_MAX = 256,
-    PING_AGAIN_MS = 5000,
 };
-
-static int64_t idle_max_ms(const weir_client_t *c)
-{
-    return c->options.ping_ms + c->options.ping_ms / 2;
-}
-
-/* When the next ping is due: a heartbeat after the last word, and then at intervals. */
-static int64_t ping_due_ms(const weir_client_t *c)
-{
-    return c->pinged_ms > c->heard_ms ? c->pinged_ms + PING_AGAIN_MS
-                                      : c->heard_ms + c->options.ping_ms;
-}
-
-int client_closed(weir_error_t *err, const char *why)
-{
-    return weir_error_set(err, WEIR_CLOSED, NULL, "%s", why);
-}
 
 /* -- sending ---------------------------------------------------------------------------- */
 
-static int send_frame(weir_client_t *c, weir_opcode_t opcode, weir_str_t payload, weir_error_t *err)
-{
-    uint8_t mask[4];
-    uint8_t header[WEIR_FRAME_HEADER_MAX];
-    if (payload.len > c->options.payload_max)
-        return client_closed(err, "a message larger than cluster_max_payload");
-    if (c->options.random(c->options.context, mask, sizeof(mask)) != WEIR_OK)
-        return client_closed(err, "no randomness for a mask");
-    WEIR_AUTO(free) char *masked = weir_malloc(payload.len);
-    if (masked == NULL)
-        return client_closed(err, "out of memory for a frame");
-    if (payload.len > 0)
-        memcpy(masked, payload.data, payload.len);
-    weir_frame_mask(masked, payload.len, mask);
-    size_t len = weir_frame_header(opcode, payload.len, mask, header);
-    int rc = c->options.send(c->options.context, (weir_str_t){ (const char *)header, len });
-    if (rc == WEIR_OK && payload.len > 0)
-        rc = c->options.send(c->options.context, (weir_str_t){ masked, payload.len });
-    return rc == WEIR_OK ? rc : client_closed(err, "the output queue is full");
-}
-
 int client_close(weir_client_t *c, weir_error_t *err, const char *why)
 {
-    send_frame(c, WEIR_FRAME_CLOSE, (weir_str_t){ "", 0 }, err);
-    return client_closed(err, why);
+    return weir_websocket_close(&c->socket, err, why);
 }
 
 /* Takes `message`. */
@@ -67,67 +24,8 @@ int client_send(weir_client_t *c, weir_json_t *message, weir_error_t *err)
     WEIR_AUTO(buffer) weir_buffer_t block;
     weir_buffer_init(&block, c->options.payload_max + c->options.payload_max / 4);
     if (owned == NULL || weir_message_encode(c->codec, owned, &block, err) != WEIR_OK)
-        return client_closed(err, "out of memory for a message");
-    return send_frame(c, WEIR_FRAME_BINARY, weir_buffer_str(&block), err);
-}
-
-/* -- upgrade (A.2) -------------------------------------------------------------------------- */
-
-int weir_client_connected(weir_client_t *c, int64_t now_ms, weir_error_t *err)
-{
-    uint8_t random[16];
-    WEIR_AUTO(buffer) weir_buffer_t request;
-    weir_buffer_init(&request, REQUEST_BYTES_MAX);
-    if (c->options.random(c->options.context, random, sizeof(random)) != WEIR_OK)
-        return client_closed(err, "no randomness for a key");
-    weir_frame_reader_free(c->frames);
-    c->frames = NULL;
-    int rc = weir_frame_reader_new(false, c->options.payload_max, &c->frames, err);
-    if (rc != WEIR_OK)
-        return client_closed(err, "out of memory for a connection");
-    c->step = CLIENT_UPGRADE;
-    c->started_ms = c->heard_ms = now_ms;
-    c->asking = c->proven = c->flipped = c->unoffered = false;
-    c->sync = (client_sync_t){ 0 };
-    c->codec = WEIR_CODEC_SNAPPY;
-    c->next_id = 0;
-    c->pinged_ms = 0;
-    c->failures = 0;
-    weir_json_free(c->reported);
-    c->reported = NULL;
-    if (weir_upgrade_request(&c->upgrade, random, c->host, "/v2/outlet", SUBPROTOCOL, &request) !=
-        WEIR_OK)
-        return client_closed(err, "out of memory for a request");
-    rc = c->options.send(c->options.context, weir_buffer_str(&request));
-    return rc == WEIR_OK ? rc : client_closed(err, "the output queue is full");
-}
-
-static int send_hello(weir_client_t *c, weir_error_t *err)
-{
-    WEIR_AUTO(buffer) weir_buffer_t text;
-    weir_buffer_init(&text, 64 * 1024);
-    weir_greeting_t greeting = {
-        .node_id = c->node_id,
-        .hostname = c->hostname,
-        .version = c->compat_version,
-        .labels = c->options.labels,
-        .sync_v1 = c->options.sync != NULL,
-        .zstd = c->options.sync != NULL && c->options.zstd,
-    };
-    if (weir_hello_write(&greeting, &text) != WEIR_OK)
-        return client_closed(err, "the hello does not fit");
-    c->step = CLIENT_HELLO;
-    return send_frame(c, WEIR_FRAME_BINARY, weir_buffer_str(&text), err);
-}
-
-/* Uses what belongs to the head of the answer; the rest stays in *bytes. */
-static int take_upgrade(weir_client_t *c, weir_str_t *bytes, weir_error_t *err)
-{
-    int rc = weir_upgrade_answer(&c->upgrade, SUBPROTOCOL, bytes, err);
-    c->unoffered = c->upgrade.status == 404; /* cluster_rpc is off */
-    if (rc == WEIR_AGAIN)
-        return WEIR_OK;
-    return rc == WEIR_OK ? send_hello(c, err) : rc;
+        return weir_websocket_drop(err, "out of memory for a message");
+    return weir_websocket_send(&c->socket, WEIR_FRAME_BINARY, weir_buffer_str(&block), err);
 }
 
 void client_fault(weir_client_t *c, const char *what, const weir_error_t *why)
@@ -264,21 +162,41 @@ static int take_message(weir_client_t *c, weir_str_t payload, int64_t now_ms, we
 
 /* -- the hello (B.1) ----------------------------------------------------------------------- */
 
+static int send_hello(void *context, int64_t now_ms, weir_error_t *err)
+{
+    (void)now_ms;
+    weir_client_t *c = context;
+    WEIR_AUTO(buffer) weir_buffer_t text;
+    weir_buffer_init(&text, 64 * 1024);
+    weir_greeting_t greeting = {
+        .node_id = c->node_id,
+        .hostname = c->hostname,
+        .version = c->compat_version,
+        .labels = c->options.labels,
+        .sync_v1 = c->options.sync != NULL,
+        .zstd = c->options.sync != NULL && c->options.zstd,
+    };
+    if (weir_hello_write(&greeting, &text) != WEIR_OK)
+        return weir_websocket_drop(err, "the hello does not fit");
+    return weir_websocket_send(&c->socket, WEIR_FRAME_BINARY, weir_buffer_str(&text), err);
+}
+
 static int take_hello(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
     weir_offer_t offer = { 0 };
     weir_error_t why = { 0 };
     if (weir_hello_read_answer(payload, &offer, &why) != WEIR_OK)
-        return client_closed(err, why.reason);
+        return weir_websocket_drop(err, why.reason);
     c->unoffered = !offer.sync;
     if (!offer.sync)
-        return client_closed(err, "the control plane does not offer kong.sync.v2");
+        return weir_websocket_drop(err, "the control plane does not offer kong.sync.v2");
     bool modern = weir_hello_version(weir_str(c->compat_version)) >= WEIR_VERSION_3_10;
     c->weir_peer = offer.report;
     c->dialect = c->weir_peer || modern ? WEIR_DIALECT_310 : WEIR_DIALECT_39;
     c->sync.agreed = offer.sync_v1 && c->options.sync != NULL;
     if (offer.sync_v1 && !c->sync.agreed)
-        return client_closed(err, "the control plane speaks weir.sync.v1, which was not offered");
+        return weir_websocket_drop(err,
+                                   "the control plane speaks weir.sync.v1, which was not offered");
     c->codec = offer.codec;
     c->step = CLIENT_READY;
     c->options.event(c->options.context, c->sync.agreed ? "hello done protocol=weir.sync.v1"
@@ -289,27 +207,30 @@ static int take_hello(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir
     return rc == WEIR_OK ? pull_report(c, err) : rc;
 }
 
-static int take_frame(weir_client_t *c, const weir_frame_t *frame, int64_t now_ms,
-                      weir_error_t *err)
+static int take_payload(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
-    switch (frame->opcode) {
-    case WEIR_FRAME_PING:
-        return send_frame(c, WEIR_FRAME_PONG, (weir_str_t){ "", 0 }, err);
-    case WEIR_FRAME_PONG:
-        return WEIR_OK;
-    case WEIR_FRAME_CLOSE:
-        return client_close(c, err, "closed by the control plane");
-    case WEIR_FRAME_BINARY:
-        if (!frame->fin)
-            break;
-        return c->step == CLIENT_HELLO ? take_hello(c, frame->payload, now_ms, err)
-                                       : take_message(c, frame->payload, now_ms, err);
-    case WEIR_FRAME_TEXT:
-    case WEIR_FRAME_CONTINUATION:
-        break;
-    }
-    return client_close(c, err,
-                        frame->opcode == WEIR_FRAME_TEXT ? "a text frame" : "a fragmented message");
+    weir_client_t *c = context;
+    return c->step == CLIENT_HELLO ? take_hello(c, payload, now_ms, err)
+                                   : take_message(c, payload, now_ms, err);
+}
+
+static int begin_socket(weir_client_t *c, int64_t now_ms, weir_error_t *err)
+{
+    static const weir_websocket_protocol_t protocol = {
+        .opened = send_hello,
+        .message = take_payload,
+    };
+    weir_websocket_options_t socket = {
+        .protocol = &protocol,
+        .context = c,
+        .payload_max = c->options.payload_max,
+        .ping_ms = c->options.ping_ms,
+        .idle_ms = c->options.ping_ms + c->options.ping_ms / 2,
+        .host = c->options.context,
+        .send = c->options.send,
+        .random = c->options.random,
+    };
+    return weir_websocket_begin(&c->socket, &socket, now_ms, err);
 }
 
 /* -- the outside
@@ -330,7 +251,6 @@ int weir_client_new(const weir_client_options_t *options, uint64_t version, weir
     snprintf(c->node_id, sizeof(c->node_id), "%.*s", WEIR_STR_ARG(options->node_id));
     snprintf(c->hostname, sizeof(c->hostname), "%s", options->hostname);
     snprintf(c->compat_version, sizeof(c->compat_version), "%s", options->compat_version);
-    weir_upgrade_init(&c->upgrade);
     c->version = c->newest = version;
     c->digest_equal = -1;
     *ret = c;
@@ -341,33 +261,31 @@ void weir_client_free(weir_client_t *c)
 {
     if (c == NULL)
         return;
-    weir_frame_reader_free(c->frames);
-    weir_upgrade_release(&c->upgrade);
+    weir_websocket_release(&c->socket);
     weir_json_free(c->reported);
     weir_free(c);
 }
 
+int weir_client_connected(weir_client_t *c, int64_t now_ms, weir_error_t *err)
+{
+    weir_websocket_request_t request = { c->host, "/v2/outlet", "kong.meta.v1" };
+    if (begin_socket(c, now_ms, err) != WEIR_OK)
+        return weir_websocket_drop(err, "out of memory for a connection");
+    c->step = CLIENT_HELLO;
+    c->started_ms = now_ms;
+    c->asking = c->proven = c->flipped = c->unoffered = false;
+    c->sync = (client_sync_t){ 0 };
+    c->codec = WEIR_CODEC_SNAPPY;
+    c->next_id = 0;
+    c->failures = 0;
+    weir_json_free(c->reported);
+    c->reported = NULL;
+    return weir_websocket_upgrade(&c->socket, &request, err);
+}
+
 int weir_client_input(weir_client_t *c, weir_str_t bytes, int64_t now_ms, weir_error_t *err)
 {
-    int rc = WEIR_OK;
-    if (c->step == CLIENT_UPGRADE)
-        rc = take_upgrade(c, &bytes, err);
-    if (rc != WEIR_OK || c->step == CLIENT_UPGRADE)
-        return rc;
-    while (rc == WEIR_OK) {
-        weir_frame_t frame;
-        rc = weir_frame_next(c->frames, &bytes, &frame, err);
-        if (rc == WEIR_AGAIN)
-            return WEIR_OK;
-        if (rc != WEIR_OK) {
-            if (err != NULL)
-                err->code = WEIR_CLOSED;
-            return WEIR_CLOSED;
-        }
-        c->heard_ms = now_ms;
-        rc = take_frame(c, &frame, now_ms, err);
-    }
-    return rc;
+    return weir_websocket_input(&c->socket, bytes, now_ms, err);
 }
 
 int weir_client_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err)
@@ -376,16 +294,12 @@ int weir_client_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err)
         return WEIR_OK;
     if (c->step != CLIENT_READY)
         return now_ms - c->started_ms >= WEIR_CLIENT_STEP_MS
-                   ? client_closed(err, "no answer to the upgrade or the hello within 5 seconds")
+                   ? weir_websocket_drop(err,
+                                         "no answer to the upgrade or the hello within 5 seconds")
                    : WEIR_OK;
-    if (now_ms - c->heard_ms >= idle_max_ms(c))
-        return client_close(c, err, "nothing came for one and a half heartbeats");
-    if (now_ms >= ping_due_ms(c)) {
-        c->pinged_ms = now_ms;
-        int rc = send_frame(c, WEIR_FRAME_PING, (weir_str_t){ "", 0 }, err);
-        if (rc != WEIR_OK)
-            return rc;
-    }
+    int rc = weir_websocket_tick(&c->socket, now_ms, err);
+    if (rc != WEIR_OK)
+        return rc;
     return c->sync.agreed ? sync_tick(c, now_ms, err) : pull_tick(c, now_ms, err);
 }
 
@@ -401,10 +315,8 @@ int64_t weir_client_deadline(const weir_client_t *c)
         at = sync_deadline(c);
     else if (c->asking)
         at = c->asked_ms + patience;
-    int64_t ping = ping_due_ms(c);
-    int64_t end = c->heard_ms + idle_max_ms(c);
-    at = ping < at ? ping : at;
-    return end < at ? end : at;
+    int64_t socket = weir_websocket_deadline(&c->socket);
+    return socket < at ? socket : at;
 }
 
 void weir_client_disconnected(weir_client_t *c)
@@ -415,7 +327,7 @@ void weir_client_disconnected(weir_client_t *c)
 
 bool weir_client_unoffered(const weir_client_t *c)
 {
-    return c->unoffered;
+    return c->unoffered || c->socket.upgrade.status == 404; /* 404: cluster_rpc is off */
 }
 
 bool weir_client_ready(const weir_client_t *c)

@@ -5,16 +5,14 @@
 
 #include "cluster/client.h"
 #include "cluster/encode.h"
-#include "cluster/frame.h"
 #include "cluster/hello.h"
-#include "cluster/upgrade.h"
+#include "cluster/websocket.h"
 
 enum { CLIENT_TEXT_MAX = 256 };
 
 typedef enum client_step {
     CLIENT_DOWN,
-    CLIENT_UPGRADE,
-    CLIENT_HELLO,
+    CLIENT_HELLO, /* connected; upgrade and hello are not done */
     CLIENT_READY,
 } client_step_t;
 
@@ -41,8 +39,7 @@ struct weir_client {
     char host[CLIENT_TEXT_MAX], node_id[CLIENT_TEXT_MAX], hostname[CLIENT_TEXT_MAX];
     char compat_version[CLIENT_TEXT_MAX];
     client_step_t step;
-    weir_frame_reader_t *frames;
-    weir_upgrade_t upgrade;
+    weir_websocket_t socket;
     weir_dialect_t dialect;
     weir_codec_t codec; /* of what comes after the hello */
     client_sync_t sync;
@@ -53,7 +50,7 @@ struct weir_client {
     uint64_t version, newest;
     int digest_equal;    /* as weir_client_digest_equal() */
     uint64_t mismatches; /* over all connections */
-    int64_t started_ms, heard_ms, pinged_ms;
+    int64_t started_ms;
     bool asking;
     uint64_t ask_id, next_id;
     int64_t asked_ms, next_ask_ms;
@@ -62,7 +59,7 @@ struct weir_client {
 };
 
 /* client.c */
-int client_closed(weir_error_t *err, const char *why);
+/* After an empty close frame. */
 int client_close(weir_client_t *c, weir_error_t *err, const char *why);
 /* Takes `message`; NULL counts as "no memory". */
 int client_send(weir_client_t *c, weir_json_t *message, weir_error_t *err);

@@ -7,13 +7,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { PAYLOAD_MAX = 65536 };
 
-static int on_random(void *context, uint8_t *bytes, size_t count)
-{
-    (void)context;
-    memset(bytes, 1, count);
-    return WEIR_OK;
-}
-
 /* What an image relies on. */
 static int on_apply(void *context, const weir_update_t *update, weir_error_t *err)
 {
@@ -46,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .compat_version = data[0] & 1 ? "3.9.1" : "3.10.0",
         .payload_max = PAYLOAD_MAX,
         .send = fuzz_send,
-        .random = on_random,
+        .random = fuzz_random,
         .apply = on_apply,
         .report = on_report,
         .event = fuzz_event,
@@ -54,7 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (weir_client_new(&options, 1, &client, NULL) != WEIR_OK)
         return 0;
     int rc = weir_client_connected(client, 0, NULL);
-    client->step = CLIENT_READY; /* the hello has its own target */
+    client->socket.upgrading = false; /* upgrade and hello have targets of their own */
+    client->step = CLIENT_READY;
     client->weir_peer = data[0] & 2;
     client->dialect = data[0] & 1 ? WEIR_DIALECT_39 : WEIR_DIALECT_310;
     if (rc == WEIR_OK)

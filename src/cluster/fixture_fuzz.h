@@ -33,6 +33,13 @@ static inline int fuzz_send_answer(void *context, weir_answer_t *answer)
     return WEIR_OK;
 }
 
+static inline int fuzz_random(void *context, uint8_t *bytes, size_t count)
+{
+    (void)context;
+    memset(bytes, 'r', count);
+    return WEIR_OK;
+}
+
 static inline void fuzz_event(void *context, const char *text)
 {
     (void)context, (void)text;

@@ -268,7 +268,8 @@ static weir_client_t *new_client(size_t kind, weir_codec_t codec)
     weir_client_t *client = NULL;
     assert_int_equal(weir_client_new(&options, 1, &client, NULL), WEIR_OK);
     assert_int_equal(weir_client_connected(client, 0, NULL), WEIR_OK);
-    client->step = CLIENT_READY; /* the hello has a target of its own */
+    client->socket.upgrading = false; /* upgrade and hello have targets of their own */
+    client->step = CLIENT_READY;
     client->weir_peer = true;
     client->dialect = WEIR_DIALECT_310;
     client->codec = codec;

@@ -3,9 +3,9 @@
 #ifndef WEIR_CLUSTER_INTERNAL_H
 #define WEIR_CLUSTER_INTERNAL_H
 
-#include "cluster/frame.h"
 #include "cluster/hello.h"
 #include "cluster/session.h"
+#include "cluster/websocket.h"
 
 enum {
     WANTS_MAX = 32,           /* get_delta calls under way in a session */
@@ -52,7 +52,7 @@ typedef struct sync_state {
 
 struct weir_session {
     weir_session_options_t options;
-    weir_frame_reader_t *frames;
+    weir_websocket_t socket;
     char ip[WEIR_HELLO_TEXT_MAX + 1], node[WEIR_HELLO_TEXT_MAX + 1];
     weir_dialect_t dialect;
     weir_codec_t codec; /* of what comes after the hello */
@@ -61,7 +61,7 @@ struct weir_session {
     bool ready;      /* the hello is done */
     bool listed;     /* it lists kong.sync.v2 */
     bool subscribed; /* it has called get_delta: it wants notifications */
-    int64_t started_ms, heard_ms, pinged_ms;
+    int64_t started_ms;
     uint64_t next_id; /* of our calls */
     bool call_open;   /* a notification waits for its answer */
     uint64_t call_id;
@@ -74,11 +74,8 @@ struct weir_session {
 };
 
 /* session.c */
-int session_closed(weir_error_t *err, const char *why);
-/* An empty close frame first: above the framing, a violation ends so (A.3). */
+/* After an empty close frame. */
 int session_close(weir_session_t *s, weir_error_t *err, const char *why);
-int session_send_frame(weir_session_t *s, weir_opcode_t opcode, weir_str_t payload,
-                       weir_error_t *err);
 /* Takes `message`; NULL counts as "no memory". */
 int session_send(weir_session_t *s, weir_json_t *message, weir_error_t *err);
 /* Tells of the newest version, if that is due. */

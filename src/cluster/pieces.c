@@ -90,7 +90,6 @@ static void put_message(pieces_t *p, const batch_slot_t *slots, size_t count, bo
 int session_send_pieces(weir_session_t *s, const batch_slot_t *slots, size_t count, bool array,
                         weir_error_t *err)
 {
-    uint8_t frame[WEIR_FRAME_HEADER_MAX];
     WEIR_AUTO(buffer) weir_buffer_t head;
     pieces_t measure = { .session = s, .measuring = true };
     put_message(&measure, slots, count, array);
@@ -101,13 +100,10 @@ int session_send_pieces(weir_session_t *s, const batch_slot_t *slots, size_t cou
         return session_close(s, err, "out of memory for an answer");
     if (len > s->options.payload_max)
         return WEIR_TOO_LARGE;
-    size_t frame_len = weir_frame_header(WEIR_FRAME_BINARY, len, NULL, frame);
-    pieces_t p = { .session = s };
-    put_bytes(&p, (weir_str_t){ (const char *)frame, frame_len });
+    pieces_t p = { .session = s, .rc = weir_websocket_send_head(&s->socket, len, err) };
     put_bytes(&p, weir_buffer_str(&head));
     put_message(&p, slots, count, array);
     if (s->options.counters != NULL)
         s->options.counters->messages_out++;
-    return p.rc == WEIR_OK ? WEIR_OK
-                           : session_closed(err, "its output queue is full: it is too slow");
+    return p.rc == WEIR_OK ? WEIR_OK : weir_websocket_overflow(&s->socket, err);
 }

@@ -37,7 +37,7 @@ int pull_ask(weir_client_t *c, int64_t now_ms, weir_error_t *err)
         return WEIR_OK; /* what is new comes with, or after, its answer */
     WEIR_AUTO(json) weir_json_t *id = weir_json_new_number((double)c->next_id);
     if (id == NULL)
-        return client_closed(err, "out of memory for a call");
+        return weir_websocket_drop(err, "out of memory for a call");
     c->asking = true;
     c->ask_id = c->next_id++;
     c->asked_ms = now_ms;

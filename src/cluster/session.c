@@ -1,4 +1,4 @@
-/* session.c -- one data plane's socket, on the control plane: its life, its frames. */
+/* session.c -- one data plane's socket, on the control plane: its life, its hello. */
 #include "cluster/internal.h"
 
 #include "base/json.h"
@@ -7,12 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { EVENT_BYTES_MAX = 768, PING_AGAIN_MS = 5000 };
-
-int session_closed(weir_error_t *err, const char *why)
-{
-    return weir_error_set(err, WEIR_CLOSED, NULL, "%s", why);
-}
+enum { EVENT_BYTES_MAX = 768 };
 
 void session_event(weir_session_t *s, const char *format, ...)
 {
@@ -34,23 +29,16 @@ static void warn_of_twin(weir_session_t *s)
 
 /* -- sending --------------------------------------------------------------------------- */
 
-int session_send_frame(weir_session_t *s, weir_opcode_t opcode, weir_str_t payload,
-                       weir_error_t *err)
+static int send_message(weir_session_t *s, weir_str_t payload, weir_error_t *err)
 {
-    uint8_t header[WEIR_FRAME_HEADER_MAX];
-    size_t len = weir_frame_header(opcode, payload.len, NULL, header);
-    int rc = s->options.send(s->options.context, (weir_str_t){ (const char *)header, len });
-    if (rc == WEIR_OK && payload.len > 0)
-        rc = s->options.send(s->options.context, payload);
-    if (opcode == WEIR_FRAME_BINARY && s->options.counters != NULL)
+    if (s->options.counters != NULL)
         s->options.counters->messages_out++;
-    return rc == WEIR_OK ? rc : session_closed(err, "its output queue is full: it is too slow");
+    return weir_websocket_send(&s->socket, WEIR_FRAME_BINARY, payload, err);
 }
 
 int session_close(weir_session_t *s, weir_error_t *err, const char *why)
 {
-    session_send_frame(s, WEIR_FRAME_CLOSE, (weir_str_t){ "", 0 }, err);
-    return session_closed(err, why);
+    return weir_websocket_close(&s->socket, err, why);
 }
 
 int session_send(weir_session_t *s, weir_json_t *message, weir_error_t *err)
@@ -60,7 +48,7 @@ int session_send(weir_session_t *s, weir_json_t *message, weir_error_t *err)
     weir_buffer_init(&block, s->options.payload_max + 1024 * 1024);
     if (weir_message_encode(s->codec, owned, &block, NULL) != WEIR_OK)
         return session_close(s, err, "out of memory for a message");
-    return session_send_frame(s, WEIR_FRAME_BINARY, weir_buffer_str(&block), err);
+    return send_message(s, weir_buffer_str(&block), err);
 }
 
 /* -- notifications (C.5) ----------------------------------------------------------------- */
@@ -128,10 +116,10 @@ static int answer_hello(weir_session_t *s, const weir_hello_t *hello, const weir
     WEIR_AUTO(buffer) weir_buffer_t text;
     weir_buffer_init(&text, 4096);
     if (weir_hello_answer(offer, &text) != WEIR_OK)
-        return session_closed(err, "out of memory for the hello");
-    int rc = session_send_frame(s, WEIR_FRAME_BINARY, weir_buffer_str(&text), err);
+        return weir_websocket_drop(err, "out of memory for the hello");
+    int rc = send_message(s, weir_buffer_str(&text), err);
     if (rc == WEIR_OK && !hello->has_capabilities)
-        rc = session_closed(err, "the hello lacks rpc_capabilities");
+        rc = weir_websocket_drop(err, "the hello lacks rpc_capabilities");
     return rc;
 }
 
@@ -206,34 +194,13 @@ static int take_hello(weir_session_t *s, weir_str_t payload, int64_t now_ms, wei
     return rc;
 }
 
-/* -- frames ---------------------------------------------------------------------------------- */
-
-static int take_frame(weir_session_t *s, const weir_frame_t *frame, int64_t now_ms,
-                      weir_error_t *err)
+static int take_message(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
-    if (!s->ready) {
-        /* Before the hello everything odd ends without a close frame (A.3). */
-        if (frame->opcode != WEIR_FRAME_BINARY || !frame->fin)
-            return session_closed(err, "the first frame is not a binary one");
-        return take_hello(s, frame->payload, now_ms, err);
-    }
-    switch (frame->opcode) {
-    case WEIR_FRAME_PING:
-        return session_send_frame(s, WEIR_FRAME_PONG, (weir_str_t){ "", 0 }, err);
-    case WEIR_FRAME_PONG:
-        return WEIR_OK;
-    case WEIR_FRAME_CLOSE:
-        return session_close(s, err, "closed by the data plane");
-    case WEIR_FRAME_BINARY:
-        if (frame->fin)
-            return session_take_message(s, frame->payload, now_ms, err);
-        break;
-    case WEIR_FRAME_TEXT:
-    case WEIR_FRAME_CONTINUATION:
-        break;
-    }
-    return session_close(
-        s, err, frame->opcode == WEIR_FRAME_TEXT ? "a text frame" : "a fragmented message");
+    weir_session_t *s = context;
+    if (s->options.counters != NULL)
+        s->options.counters->messages_in++;
+    return s->ready ? session_take_message(s, payload, now_ms, err)
+                    : take_hello(s, payload, now_ms, err);
 }
 
 /* -- the outside ------------------------------------------------------------------------------ */
@@ -241,13 +208,27 @@ static int take_frame(weir_session_t *s, const weir_frame_t *frame, int64_t now_
 int weir_session_new(const weir_session_options_t *options, int64_t now_ms, weir_session_t **ret,
                      weir_error_t *err)
 {
+    static const weir_websocket_protocol_t protocol = {
+        .server = true,
+        .begins_quietly = true,
+        .message = take_message,
+    };
     weir_session_t *s = weir_calloc(1, sizeof(*s));
     if (s == NULL)
         return weir_error_memory(err);
     s->options = *options;
     snprintf(s->ip, sizeof(s->ip), "%.*s", WEIR_STR_ARG(options->ip));
-    s->started_ms = s->heard_ms = now_ms;
-    int rc = weir_frame_reader_new(true, options->payload_max, &s->frames, err);
+    s->started_ms = now_ms;
+    weir_websocket_options_t socket = {
+        .protocol = &protocol,
+        .context = s,
+        .payload_max = options->payload_max,
+        .ping_ms = WEIR_SESSION_PING_MS,
+        .idle_ms = WEIR_SESSION_IDLE_MS,
+        .host = options->context,
+        .send = options->send,
+    };
+    int rc = weir_websocket_begin(&s->socket, &socket, now_ms, err);
     if (rc != WEIR_OK) {
         weir_free(s);
         return rc;
@@ -263,47 +244,24 @@ void weir_session_free(weir_session_t *s, int64_t now_ms)
     if (s->ready)
         weir_registry_disconnected(s->options.registry, weir_str(s->node), now_ms);
     session_drop_calls(s);
-    weir_frame_reader_free(s->frames);
+    weir_websocket_release(&s->socket);
     weir_free(s);
 }
 
 int weir_session_input(weir_session_t *s, weir_str_t bytes, int64_t now_ms, weir_error_t *err)
 {
-    int rc = WEIR_OK;
-    while (rc == WEIR_OK) {
-        weir_frame_t frame;
-        rc = weir_frame_next(s->frames, &bytes, &frame, err);
-        if (rc == WEIR_AGAIN)
-            return WEIR_OK;
-        if (rc != WEIR_OK) {
-            if (err != NULL)
-                err->code = WEIR_CLOSED;
-            return WEIR_CLOSED; /* broken framing: no close frame (A.3) */
-        }
-        s->heard_ms = now_ms;
-        s->pinged_ms = 0;
-        if (frame.opcode == WEIR_FRAME_BINARY && s->options.counters != NULL)
-            s->options.counters->messages_in++;
-        rc = take_frame(s, &frame, now_ms, err);
-    }
-    return rc;
+    return weir_websocket_input(&s->socket, bytes, now_ms, err);
 }
 
 int weir_session_tick(weir_session_t *s, int64_t now_ms, weir_error_t *err)
 {
     if (!s->ready)
         return now_ms - s->started_ms >= WEIR_SESSION_HELLO_MS
-                   ? session_closed(err, "no hello within 5 seconds")
+                   ? weir_websocket_drop(err, "no hello within 5 seconds")
                    : WEIR_OK;
-    int64_t silent = now_ms - s->heard_ms;
-    if (silent >= WEIR_SESSION_IDLE_MS)
-        return session_close(s, err, "nothing came for 45 seconds");
-    if (silent >= WEIR_SESSION_PING_MS && now_ms - s->pinged_ms >= PING_AGAIN_MS) {
-        s->pinged_ms = now_ms;
-        int rc = session_send_frame(s, WEIR_FRAME_PING, (weir_str_t){ "", 0 }, err);
-        if (rc != WEIR_OK)
-            return rc;
-    }
+    int rc = weir_websocket_tick(&s->socket, now_ms, err);
+    if (rc != WEIR_OK)
+        return rc;
     if (s->call_open && now_ms - s->call_ms >= WEIR_SESSION_CALL_MS)
         s->call_open = false; /* no answer came: the node asks by itself in time */
     return s->sync.agreed ? session_sync_tick(s, now_ms, err) : session_push(s, now_ms, err);

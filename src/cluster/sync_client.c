@@ -43,7 +43,7 @@ static int notify(weir_client_t *c, const char *method, weir_json_t *params, int
         params = NULL;
     }
     if (params == NULL)
-        return client_closed(err, "out of memory for a message");
+        return weir_websocket_drop(err, "out of memory for a message");
     return client_send(c, weir_message_call(method, params, NULL), err);
 }
 
@@ -54,7 +54,7 @@ static int call(weir_client_t *c, const char *method, weir_json_t *params, int r
     WEIR_AUTO(json) weir_json_t *id = weir_json_new_number((double)c->next_id);
     if (rc != WEIR_OK || id == NULL || params == NULL) {
         weir_json_free(params);
-        return client_closed(err, "out of memory for a call");
+        return weir_websocket_drop(err, "out of memory for a call");
     }
     c->sync.calling = true;
     c->sync.call_id = c->next_id++;
@@ -266,7 +266,7 @@ static int ask_heal(weir_client_t *c, bool staged, uint64_t version, int64_t now
     weir_digest_t *sums = weir_calloc(WEIR_DIGEST_BUCKETS, sizeof(*sums));
     WEIR_AUTO(free) char *text = weir_malloc(TEXT_BYTES + 1);
     if (sums == NULL || text == NULL)
-        return client_closed(err, "out of memory for sums");
+        return weir_websocket_drop(err, "out of memory for sums");
     if (c->options.sync->sums(c->options.context, staged, sums, &why) != WEIR_OK) {
         fail(c, "the sums could not be read", &why, now_ms);
         return WEIR_OK;

@@ -46,7 +46,8 @@ static weir_client_t *new_client(void)
         weir_client_free(client);
         return NULL;
     }
-    client->step = CLIENT_READY; /* the hello has a target of its own */
+    client->socket.upgrading = false; /* upgrade and hello have targets of their own */
+    client->step = CLIENT_READY;
     client->weir_peer = client->sync.agreed = true;
     client->dialect = WEIR_DIALECT_310;
     return client;
