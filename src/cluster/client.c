@@ -203,8 +203,11 @@ static int take_hello(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir
                                          : c->weir_peer
                                              ? "hello done protocol=kong.sync.v2 peer=weir"
                                              : "hello done protocol=kong.sync.v2 peer=kong");
-    int rc = c->sync.agreed ? sync_begin(c, now_ms, err) : pull_ask(c, now_ms, err);
-    return rc == WEIR_OK ? pull_report(c, err) : rc;
+    /* The next says which version is held: what is not served of it goes before. */
+    int rc = pull_report(c, err);
+    if (rc != WEIR_OK)
+        return rc;
+    return c->sync.agreed ? sync_begin(c, now_ms, err) : pull_ask(c, now_ms, err);
 }
 
 static int take_payload(void *context, weir_str_t payload, int64_t now_ms, weir_error_t *err)

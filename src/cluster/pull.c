@@ -215,15 +215,9 @@ static int tell_refused(weir_client_t *c, const weir_json_t *space, const char *
         err);
 }
 
-/* What is held now: a notification; 3.9 has only the call itself, once more. */
-static int tell_applied(weir_client_t *c, const weir_json_t *space, int64_t now_ms,
-                        weir_error_t *err)
+/* A control plane of the original is told of what is not served by an error, once. */
+static int tell_quarantined(weir_client_t *c, const weir_json_t *space, weir_error_t *err)
 {
-    if (c->dialect == WEIR_DIALECT_39)
-        return pull_ask(c, now_ms, err);
-    int rc = client_send(c, get_delta(c, NULL), err);
-    if (rc != WEIR_OK || c->weir_peer)
-        return rc == WEIR_OK ? pull_report(c, err) : rc;
     WEIR_AUTO(json)
     weir_json_t *report = c->options.report != NULL ? c->options.report(c->options.context) : NULL;
     const weir_json_t *quarantined = weir_json_get(report, "quarantined");
@@ -233,6 +227,19 @@ static int tell_applied(weir_client_t *c, const weir_json_t *space, int64_t now_
     c->reported = weir_json_copy(report);
     return tell_refused(c, space, "sync deltas is invalid: some entities are not served",
                         quarantined, err);
+}
+
+/* What is held now: a notification; 3.9 has only the call itself, once more. A Weir takes
+ * it for the confirmation of writes: what is not served must be there before it. */
+static int tell_applied(weir_client_t *c, const weir_json_t *space, int64_t now_ms,
+                        weir_error_t *err)
+{
+    if (c->dialect == WEIR_DIALECT_39)
+        return pull_ask(c, now_ms, err);
+    int rc = pull_report(c, err);
+    if (rc == WEIR_OK)
+        rc = client_send(c, get_delta(c, NULL), err);
+    return rc == WEIR_OK && !c->weir_peer ? tell_quarantined(c, space, err) : rc;
 }
 
 /* -- answers ----------------------------------------------------------------------------------- */
