@@ -121,7 +121,7 @@ static void note_seen(weir_session_t *s, const weir_want_t *want, int64_t now_ms
         snprintf(hash, sizeof(hash), "%032llu", (unsigned long long)version);
     else
         weir_token_format(version, hash);
-    weir_registry_seen(s->options.registry, weir_str(s->node), weir_str(hash), version, now_ms);
+    weir_registry_seen(s->options.registry, s->registered, weir_str(hash), version, now_ms);
 }
 
 int session_want(weir_session_t *s, const weir_json_t *id, batch_t *batch, weir_want_t *want,
@@ -275,9 +275,9 @@ static int take_call(weir_session_t *s, const reply_t *reply, const weir_json_t 
     if (first == NULL)
         return WEIR_OK; /* no answer, as above */
     if (report)
-        weir_registry_report(s->options.registry, weir_str(s->node), first, now_ms);
+        weir_registry_report(s->options.registry, s->registered, first, now_ms);
     else
-        weir_registry_refused(s->options.registry, weir_str(s->node), first, now_ms);
+        weir_registry_refused(s->options.registry, s->registered, first, now_ms);
     return reply->id != NULL
                ? give(s, reply, weir_message_result(reply->id, weir_json_new_boolean(true)), err)
                : WEIR_OK;

@@ -35,11 +35,10 @@ static void add_push(node_t *node, const push_t *push)
         node->pushes[node->push_count++ % PUSHES] = *push;
 }
 
-void weir_registry_sent(weir_registry_t *registry, weir_str_t node_id, uint64_t after,
-                        uint64_t version, int64_t now_us)
+void weir_registry_sent(weir_registry_t *registry, node_t *node, uint64_t after, uint64_t version,
+                        int64_t now_us)
 {
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL && registry->trace != NULL && version > after) /* it carries something */
         add_push(node, &(push_t){ after, version, now_us, 0, -1 });
     pthread_mutex_unlock(&registry->lock);

@@ -16,7 +16,8 @@ static weir_registry_t *new_registry(uint64_t newest)
 static void join(weir_registry_t *registry, const char *id, int64_t now_ms)
 {
     weir_node_facts_t facts = { .node_id = weir_str(id), .hostname = WEIR_STR("dp-host") };
-    weir_registry_connected(registry, &facts, now_ms);
+    bool twin = false;
+    assert_non_null(weir_registry_connected(registry, &facts, now_ms, &twin));
 }
 
 /* The caller frees. */
@@ -64,9 +65,9 @@ static void a_version_tells_when_each_data_plane_was_sent_it_and_had_it(void **s
     weir_registry_committed(registry, 43, 5000); /* three at once */
     weir_registry_encoded(registry, 40, 43, 5100);
     weir_registry_encoded(registry, 41, 43, 5900); /* again, for another node */
-    weir_registry_sent(registry, WEIR_STR(FIXTURE_NODE), 40, 43, 5200);
-    weir_registry_sent(registry, WEIR_STR(OTHER), 40, 43, 5300);
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 43, 77, 5700);
+    weir_registry_sent(registry, fixture_node(registry, FIXTURE_NODE), 40, 43, 5200);
+    weir_registry_sent(registry, fixture_node(registry, OTHER), 40, 43, 5300);
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 43, 77, 5700);
     weir_json_t *c = change(registry, 42);
     assert_int_equal(number(c, "version"), 42);
     assert_int_equal(number(c, "committed_us"), 5000);
@@ -85,8 +86,8 @@ static void a_version_tells_when_each_data_plane_was_sent_it_and_had_it(void **s
     assert_true(weir_json_is_null(weir_json_get(stop, "applied_us")));
     weir_json_free(c);
     /* A node of kong.sync.v2 fetches, and says what it has. */
-    weir_registry_disconnected(registry, WEIR_STR(FIXTURE_NODE), 6);
-    weir_registry_seen(registry, WEIR_STR(OTHER), WEIR_STR("x"), 42, 8);
+    weir_registry_disconnected(registry, fixture_node(registry, FIXTURE_NODE), 6);
+    weir_registry_seen(registry, fixture_node(registry, OTHER), WEIR_STR("x"), 42, 8);
     c = change(registry, 42);
     assert_int_equal(weir_json_count(weir_json_get(c, "data_planes")), 1); /* connected ones */
     stop = stop_of(c, OTHER);
@@ -109,10 +110,10 @@ static void what_a_data_plane_refuses_shows_at_the_version_that_wrote_it(void **
     weir_uuid_format(&entities[1], id);
     join(registry, FIXTURE_NODE, 1);
     weir_registry_committed(registry, 1, 5000);
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 1, 7, 6000);
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 1, 7, 6000);
     snprintf(text, sizeof(text), "{\"quarantined\":[{\"id\":\"%s\"}]}", id);
     weir_json_t *report = fixture_json(text);
-    weir_registry_report(registry, WEIR_STR(FIXTURE_NODE), report, 7);
+    weir_registry_report(registry, fixture_node(registry, FIXTURE_NODE), report, 7);
     weir_json_free(report);
     assert_int_equal(weir_registry_change(registry, 1, entities, 2, &c, NULL), WEIR_OK);
     assert_true(is_state(stop_of(c, FIXTURE_NODE), "failed"));
@@ -153,8 +154,8 @@ static void pages_go_from_the_newest_to_the_oldest_and_count_who_has_each(void *
     join(registry, FIXTURE_NODE, 1);
     join(registry, OTHER, 1);
     weir_registry_committed(registry, 17, 5000);
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 17, 1, 6000);
-    weir_registry_applied(registry, WEIR_STR(OTHER), 14, 1, 6000);
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 17, 1, 6000);
+    weir_registry_applied(registry, fixture_node(registry, OTHER), 14, 1, 6000);
     for (bool more = true; more; pages++) {
         assert_int_equal(weir_registry_changes(registry, before, 3, &page, NULL), WEIR_OK);
         for (const weir_json_t *row = weir_json_first(weir_json_get(page, "data")); row != NULL;
@@ -186,9 +187,12 @@ static void pushes_are_remembered_within_bounds(void **state)
     join(registry, FIXTURE_NODE, 1);
     weir_registry_committed(registry, 100, 1000);
     for (uint64_t v = 1; v <= 100; v++) {
-        weir_registry_sent(registry, WEIR_STR(FIXTURE_NODE), v - 1, v, (int64_t)(2000 + v));
-        weir_registry_sent(registry, WEIR_STR(FIXTURE_NODE), v, v, 9000); /* with nothing in it */
-        weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), v, 1, (int64_t)(3000 + v));
+        weir_registry_sent(registry, fixture_node(registry, FIXTURE_NODE), v - 1, v,
+                           (int64_t)(2000 + v));
+        weir_registry_sent(registry, fixture_node(registry, FIXTURE_NODE), v, v,
+                           9000); /* with nothing in it */
+        weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), v, 1,
+                              (int64_t)(3000 + v));
     }
     weir_json_t *c = change(registry, 69); /* the last that is still there */
     assert_int_equal(number(stop_of(c, FIXTURE_NODE), "applied_us"), 3069);
@@ -217,14 +221,17 @@ static void the_histogram_has_the_oldest_change_of_each_push(void **state)
     (void)state;
     weir_registry_committed(registry, 1, 900000);
     join(registry, FIXTURE_NODE, 1000); /* version 1 was there before it */
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 1, 1, 1000500);
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 1, 1, 1000500);
     assert_non_null(strstr(metrics(registry), "weir_change_applied_seconds_count 0\n"));
     weir_registry_committed(registry, 2, 1100000);
     weir_registry_committed(registry, 3, 1109000);
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 3, 1, 1112000); /* 12 ms after 2 */
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 3, 1, 1190000); /* again: nothing */
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 3, 1,
+                          1112000); /* 12 ms after 2 */
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 3, 1,
+                          1190000); /* again: nothing */
     weir_registry_committed(registry, 4, 1200000);
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 4, 1, 1199000); /* a clock was set */
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 4, 1,
+                          1199000); /* a clock was set */
     const char *text = metrics(registry);
     assert_non_null(strstr(text, "# TYPE weir_change_applied_seconds histogram\n"));
     assert_non_null(strstr(text, "_bucket{le=\"0.001\"} 1\n"));
@@ -249,8 +256,8 @@ static void a_row_says_whether_the_digests_are_equal(void **state)
         weir_json_t *rows = NULL;
         WEIR_AUTO(buffer) weir_buffer_t text;
         weir_buffer_init(&text, 64);
-        weir_registry_digest(registry, WEIR_STR(FIXTURE_NODE), cases[i].said);
-        weir_registry_digest(registry, WEIR_STR("nobody"), cases[i].said);
+        weir_registry_digest(registry, fixture_node(registry, FIXTURE_NODE), cases[i].said);
+        weir_registry_digest(registry, fixture_node(registry, "nobody"), cases[i].said);
         assert_int_equal(weir_registry_list(registry, 1, 1, &rows, NULL), WEIR_OK);
         weir_json_print(weir_json_get(weir_json_first(rows), "digest_equal"), &text);
         assert_true(weir_str_is(weir_buffer_str(&text), cases[i].shown));
@@ -268,8 +275,8 @@ static void each_allocation_may_fail(void **state)
         join(registry, FIXTURE_NODE, 1);
         weir_registry_committed(registry, 2, 5000);
         weir_test_fail_allocation(n);
-        weir_registry_sent(registry, WEIR_STR(FIXTURE_NODE), 0, 2, 6000);
-        weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 2, 1, 6000);
+        weir_registry_sent(registry, fixture_node(registry, FIXTURE_NODE), 0, 2, 6000);
+        weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 2, 1, 6000);
         int rc = weir_registry_change(registry, 2, NULL, 0, &out, NULL);
         assert_true(rc == WEIR_OK || rc == WEIR_NO_MEMORY);
         weir_json_free(rc == WEIR_OK ? out : NULL);

@@ -21,9 +21,9 @@ struct weir_classic_session {
     char version[WEIR_CLASSIC_TEXT_MAX + 1], ip[WEIR_CLASSIC_TEXT_MAX + 1];
     classic_info_t info;
     int64_t level;
-    bool ready;      /* basic_info is there, the version fits */
-    bool nameable;   /* what it says of itself can stand in a row of the registry */
-    bool registered; /* it has pinged: there is a row */
+    bool ready;    /* basic_info is there, the version fits */
+    bool nameable; /* what it says of itself can stand in a row of the registry */
+    weir_registry_node_t *registered; /* it has pinged; NULL: there is no row */
     int64_t started_ms;
     const char *status; /* sync_status */
     /* Pushing: the newest version that is to be there, and the one that it was given. */
@@ -81,7 +81,8 @@ static void warn_of_twin(weir_classic_session_t *s)
 
 static void register_node(weir_classic_session_t *s, int64_t now_ms)
 {
-    if (!s->nameable || s->registered)
+    bool twin = false;
+    if (!s->nameable || s->registered != NULL)
         return;
     weir_node_facts_t facts = {
         .node_id = weir_str(s->node),
@@ -91,10 +92,10 @@ static void register_node(weir_classic_session_t *s, int64_t now_ms)
         .labels = s->info.labels,
         .certificate_expiry_s = s->options.certificate_expiry_s,
     };
-    if (weir_registry_connected(s->options.registry, &facts, now_ms))
+    s->registered = weir_registry_connected(s->options.registry, &facts, now_ms, &twin);
+    if (twin)
         warn_of_twin(s);
-    weir_registry_status(s->options.registry, weir_str(s->node), weir_str(s->status), now_ms);
-    s->registered = true;
+    weir_registry_status(s->options.registry, s->registered, weir_str(s->status), now_ms);
 }
 
 static void set_status(weir_classic_session_t *s, const char *status, const char *plugin,
@@ -105,8 +106,7 @@ static void set_status(weir_classic_session_t *s, const char *status, const char
     s->status = status;
     event(s, "sync status node=%s status=%s plugin=%s", s->node, status,
           plugin != NULL ? plugin : "-");
-    if (s->registered)
-        weir_registry_status(s->options.registry, weir_str(s->node), weir_str(status), now_ms);
+    weir_registry_status(s->options.registry, s->registered, weir_str(status), now_ms);
 }
 
 /* The version that its hash stands for; 0: it is none of ours. */
@@ -119,7 +119,7 @@ static void note_hash(weir_classic_session_t *s, int64_t now_ms)
 {
     if (!s->registered || !is_text(weir_str(s->hash)))
         return;
-    weir_registry_seen(s->options.registry, weir_str(s->node), weir_str(s->hash), version_held(s),
+    weir_registry_seen(s->options.registry, s->registered, weir_str(s->hash), version_held(s),
                        now_ms);
 }
 
@@ -257,8 +257,7 @@ static int take_fault(weir_classic_session_t *s, weir_str_t payload, int64_t now
     weir_str_t text = weir_json_get_string(error, "message", WEIR_STR("no message"));
     event(s, "it refuses a push node=%s message=\"%.*s\"", s->node,
           (int)(text.len < 400 ? text.len : 400), text.data);
-    if (s->registered)
-        weir_registry_refused(s->options.registry, weir_str(s->node), message, now_ms);
+    weir_registry_refused(s->options.registry, s->registered, message, now_ms);
     return WEIR_OK;
 }
 
@@ -327,8 +326,7 @@ void weir_classic_session_free(weir_classic_session_t *s, int64_t now_ms)
 {
     if (s == NULL)
         return;
-    if (s->registered)
-        weir_registry_disconnected(s->options.registry, weir_str(s->node), now_ms);
+    weir_registry_disconnected(s->options.registry, s->registered, now_ms);
     classic_info_release(&s->info);
     weir_websocket_release(&s->socket);
     weir_free(s);

@@ -10,6 +10,7 @@
 #include "cluster/hello.h"
 #include "cluster/internal.h"
 #include "cluster/outbox.h"
+#include "cluster/registry_internal.h"
 #include "cluster/session.h"
 
 /* cmocka wants these before its own header. */
@@ -27,6 +28,7 @@ enum {
     FIXTURE_PAYLOAD_MAX = 4 * 1024 * 1024,
     FIXTURE_BATCH_BYTES = 4096,
     FIXTURE_WANTS_MAX = 64,
+    FIXTURE_PURGE_S = 1209600,
 };
 
 #define FIXTURE_NODE "11111111-2222-4333-8444-555555555555"
@@ -36,6 +38,12 @@ static inline weir_json_t *fixture_json(const char *text)
     weir_json_t *value = NULL;
     assert_int_equal(weir_json_parse(weir_str(text), &value, NULL), WEIR_OK);
     return value;
+}
+
+/* The data plane of this id, as a session that is connected has it; NULL: not known. */
+static inline weir_registry_node_t *fixture_node(weir_registry_t *registry, const char *id)
+{
+    return registry_find(registry, weir_str(id), false);
 }
 
 /* -- a store ------------------------------------------------------------------------- */
@@ -69,7 +77,7 @@ static inline void fixture_store_open(fixture_store_t *f, uint64_t log_entries_m
         .kept_bytes = 16u * 1024 * 1024,
     };
     assert_int_equal(weir_encoder_new(&encoding, &f->encoder, &err), WEIR_OK);
-    assert_int_equal(weir_registry_new(1209600, &f->registry, &err), WEIR_OK);
+    assert_int_equal(weir_registry_new(FIXTURE_PURGE_S, &f->registry, &err), WEIR_OK);
 }
 
 static inline void fixture_store_close(fixture_store_t *f)

@@ -53,6 +53,7 @@ typedef struct sync_state {
 struct weir_session {
     weir_session_options_t options;
     weir_websocket_t socket;
+    weir_registry_node_t *registered; /* since the hello */
     char ip[WEIR_HELLO_TEXT_MAX + 1], node[WEIR_HELLO_TEXT_MAX + 1];
     weir_dialect_t dialect;
     weir_codec_t codec; /* of what comes after the hello */

@@ -146,15 +146,15 @@ static bool is_new_twin(node_t *node, weir_str_t ip)
     return true;
 }
 
-bool weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
-                             int64_t now_ms)
+node_t *weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
+                                int64_t now_ms, bool *ret_twin)
 {
-    bool twin = false;
+    *ret_twin = false;
     pthread_mutex_lock(&registry->lock);
     node_t *node = registry_find(registry, facts->node_id, true);
     if (node != NULL) {
         waiters_before(registry, node);
-        twin = is_new_twin(node, facts->ip);
+        *ret_twin = is_new_twin(node, facts->ip);
         if (node->sockets++ == 0) {
             registry->connected++;
             node->connected_us = now_ms * 1000;
@@ -175,14 +175,14 @@ bool weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t 
         waiters_after(registry, node);
     }
     pthread_mutex_unlock(&registry->lock);
-    return twin;
+    return node;
 }
 
-void weir_registry_disconnected(weir_registry_t *registry, weir_str_t node_id, int64_t now_ms)
+void weir_registry_disconnected(weir_registry_t *registry, node_t *node, int64_t now_ms)
 {
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
-    if (node != NULL && node->sockets > 0) {
+    if (node != NULL) {
+        weir_assert(node->sockets > 0);
         waiters_before(registry, node);
         registry->connected -= --node->sockets == 0;
         node->twin &= node->sockets > 0;
@@ -204,11 +204,10 @@ static void has_now(weir_registry_t *registry, node_t *node, uint64_t version, i
         registry->highest = version;
 }
 
-void weir_registry_status(weir_registry_t *registry, weir_str_t node_id, weir_str_t status,
+void weir_registry_status(weir_registry_t *registry, node_t *node, weir_str_t status,
                           int64_t now_ms)
 {
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         node->changed |= set_text(node, "sync_status", status);
         seen(node, now_ms);
@@ -216,11 +215,10 @@ void weir_registry_status(weir_registry_t *registry, weir_str_t node_id, weir_st
     pthread_mutex_unlock(&registry->lock);
 }
 
-void weir_registry_seen(weir_registry_t *registry, weir_str_t node_id, weir_str_t config_hash,
+void weir_registry_seen(weir_registry_t *registry, node_t *node, weir_str_t config_hash,
                         uint64_t version, int64_t now_ms)
 {
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         has_now(registry, node, version, -1, now_ms * 1000);
         seen_with(node, config_hash, now_ms);
@@ -228,13 +226,12 @@ void weir_registry_seen(weir_registry_t *registry, weir_str_t node_id, weir_str_
     pthread_mutex_unlock(&registry->lock);
 }
 
-void weir_registry_applied(weir_registry_t *registry, weir_str_t node_id, uint64_t version,
+void weir_registry_applied(weir_registry_t *registry, node_t *node, uint64_t version,
                            int64_t apply_us, int64_t now_us)
 {
     char hash[WEIR_TOKEN_LEN + 1];
     weir_token_format(version, hash);
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         has_now(registry, node, version, apply_us, now_us);
         seen_with(node, weir_str(hash), now_us / 1000);
@@ -242,10 +239,9 @@ void weir_registry_applied(weir_registry_t *registry, weir_str_t node_id, uint64
     pthread_mutex_unlock(&registry->lock);
 }
 
-void weir_registry_digest(weir_registry_t *registry, weir_str_t node_id, int equal)
+void weir_registry_digest(weir_registry_t *registry, node_t *node, int equal)
 {
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL)
         node->digest_equal = equal < 0 ? -1 : equal != 0;
     pthread_mutex_unlock(&registry->lock);
@@ -308,11 +304,10 @@ static void note_error(weir_registry_t *registry, node_t *node, weir_str_t text,
     node->error_ms = now_ms;
 }
 
-void weir_registry_report(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *report,
+void weir_registry_report(weir_registry_t *registry, node_t *node, const weir_json_t *report,
                           int64_t now_ms)
 {
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         const weir_json_t *list = weir_json_get(report, "quarantined");
         double count =
@@ -329,7 +324,7 @@ void weir_registry_report(weir_registry_t *registry, weir_str_t node_id, const w
     pthread_mutex_unlock(&registry->lock);
 }
 
-void weir_registry_refused(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *fault,
+void weir_registry_refused(weir_registry_t *registry, node_t *node, const weir_json_t *fault,
                            int64_t now_ms)
 {
     WEIR_AUTO(buffer) weir_buffer_t text;
@@ -341,7 +336,6 @@ void weir_registry_refused(weir_registry_t *registry, weir_str_t node_id, const 
     weir_buffer_byte(&text, ' ');
     weir_json_print(weir_json_get(error, "flattened_errors"), &text);
     pthread_mutex_lock(&registry->lock);
-    node_t *node = registry_find(registry, node_id, false);
     if (node != NULL) {
         waiters_before(registry, node);
         note_error(registry, node, weir_buffer_str(&text), now_ms);

@@ -24,35 +24,43 @@ typedef struct weir_node_facts {
     int64_t certificate_expiry_s;    /* 0: unknown */
 } weir_node_facts_t;
 
-/* True: the node is connected from another address, too. Said once, until it has gone. */
-bool weir_registry_connected(weir_registry_t *registry, const weir_node_facts_t *facts,
-                             int64_t now_ms);
-void weir_registry_disconnected(weir_registry_t *registry, weir_str_t node_id, int64_t now_ms);
+/* A data plane's place in the registry, for one of its sockets: from _connected() until
+ * that socket's _disconnected() it stays where it is. NULL: there was no place for it; all
+ * calls take that and do nothing. */
+typedef struct weir_registry_node weir_registry_node_t;
+
+/* Searches; nothing below does. *ret_twin: the node is connected from another address,
+ * too; said once, until it has gone. */
+weir_registry_node_t *weir_registry_connected(weir_registry_t *registry,
+                                              const weir_node_facts_t *facts, int64_t now_ms,
+                                              bool *ret_twin);
+void weir_registry_disconnected(weir_registry_t *registry, weir_registry_node_t *node,
+                                int64_t now_ms);
 /* Its sync_status (D.5, F.2) is another one than "normal", or that again. */
-void weir_registry_status(weir_registry_t *registry, weir_str_t node_id, weir_str_t status,
+void weir_registry_status(weir_registry_t *registry, weir_registry_node_t *node, weir_str_t status,
                           int64_t now_ms);
 /* Times `now_us` are Unix time in microseconds (weir_clock_us()). */
 
 /* A push of the versions in (after, version] was queued for it. */
-void weir_registry_sent(weir_registry_t *registry, weir_str_t node_id, uint64_t after,
+void weir_registry_sent(weir_registry_t *registry, weir_registry_node_t *node, uint64_t after,
                         uint64_t version, int64_t now_us);
 /* It acknowledged that it serves `version`; what applying took, -1: not known. Implies
  * weir_registry_seen(). */
-void weir_registry_applied(weir_registry_t *registry, weir_str_t node_id, uint64_t version,
+void weir_registry_applied(weir_registry_t *registry, weir_registry_node_t *node, uint64_t version,
                            int64_t apply_us, int64_t now_us);
 /* Whether its set is ours: 1, 0, or -1 when that is not known. */
-void weir_registry_digest(weir_registry_t *registry, weir_str_t node_id, int equal);
+void weir_registry_digest(weir_registry_t *registry, weir_registry_node_t *node, int equal);
 /* The node said that it has `version` (config_hash: 32 characters). */
-void weir_registry_seen(weir_registry_t *registry, weir_str_t node_id, weir_str_t config_hash,
-                        uint64_t version, int64_t now_ms);
+void weir_registry_seen(weir_registry_t *registry, weir_registry_node_t *node,
+                        weir_str_t config_hash, uint64_t version, int64_t now_ms);
 /* Its report (a Weir): {"quarantined": [...], "quarantined_count": n, "last_error":
  * text or null}; what is known of it is copied, within limits. */
-void weir_registry_report(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *report,
-                          int64_t now_ms);
+void weir_registry_report(weir_registry_t *registry, weir_registry_node_t *node,
+                          const weir_json_t *report, int64_t now_ms);
 
 /* notify_validation_error of a 3.10 node (sync-protocol C.7): becomes its last_error. */
-void weir_registry_refused(weir_registry_t *registry, weir_str_t node_id, const weir_json_t *fault,
-                           int64_t now_ms);
+void weir_registry_refused(weir_registry_t *registry, weir_registry_node_t *node,
+                           const weir_json_t *fault, int64_t now_ms);
 
 /* Array of rows for /clustering/data-planes (sync-protocol F.2, and what Weir
  * adds: connected, version, lag, digest_equal, quarantined, last_error), ordered by id. */

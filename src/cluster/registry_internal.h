@@ -30,7 +30,7 @@ typedef struct push {
     int64_t apply_us;            /* what applying took; -1: not known */
 } push_t;
 
-typedef struct node {
+typedef struct weir_registry_node {
     char id[ID_BYTES_MAX + 1];
     weir_json_t *row; /* the members that are kept over restarts; see registry_refresh() */
     char config_hash[WEIR_TOKEN_LEN + 1];

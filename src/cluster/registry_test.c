@@ -13,7 +13,9 @@ static bool connect_from(weir_registry_t *registry, const char *id, const char *
         .version = WEIR_STR("3.9.1"),
         .certificate_expiry_s = 1800000000,
     };
-    return weir_registry_connected(registry, &facts, now_ms);
+    bool twin = false;
+    (void)weir_registry_connected(registry, &facts, now_ms, &twin);
+    return twin;
 }
 
 static void connect_node(weir_registry_t *registry, const char *id, int64_t now_ms)
@@ -49,12 +51,11 @@ static void a_node_is_gone_when_its_last_socket_closes(void **state)
     assert_int_equal(weir_registry_new(PURGE_S, &registry, NULL), WEIR_OK);
     connect_node(registry, FIXTURE_NODE, 1000);
     connect_node(registry, FIXTURE_NODE, 1000);
-    weir_registry_disconnected(registry, WEIR_STR(FIXTURE_NODE), 2000);
+    weir_registry_disconnected(registry, fixture_node(registry, FIXTURE_NODE), 2000);
     weir_registry_count(registry, &known, &connected);
     assert_int_equal(known, 1);
     assert_int_equal(connected, 1);
-    weir_registry_disconnected(registry, WEIR_STR(FIXTURE_NODE), 3000);
-    weir_registry_disconnected(registry, WEIR_STR(FIXTURE_NODE), 3000); /* one too many */
+    weir_registry_disconnected(registry, fixture_node(registry, FIXTURE_NODE), 3000);
     weir_registry_count(registry, &known, &connected);
     assert_int_equal(connected, 0);
     const weir_json_t *row = row_of(registry, FIXTURE_NODE, 13000, &rows);
@@ -71,7 +72,7 @@ static void a_row_tells_what_the_node_said(void **state)
     (void)state;
     weir_registry_new(PURGE_S, &registry, NULL);
     connect_node(registry, FIXTURE_NODE, 1000);
-    weir_registry_seen(registry, WEIR_STR(FIXTURE_NODE),
+    weir_registry_seen(registry, fixture_node(registry, FIXTURE_NODE),
                        WEIR_STR("v02_0000000000000000000000000060"), 96, 5000);
     const weir_json_t *row = row_of(registry, FIXTURE_NODE, 6000, &rows);
     assert_int_equal(number(row, "config_version"), 96);
@@ -102,8 +103,8 @@ static void a_report_is_kept_within_limits(void **state)
     weir_json_t *report = fixture_json(text.data);
     weir_registry_new(PURGE_S, &registry, NULL);
     connect_node(registry, FIXTURE_NODE, 1000);
-    weir_registry_report(registry, WEIR_STR(FIXTURE_NODE), report, 2000);
-    weir_registry_report(registry, WEIR_STR("nobody"), report, 2000);
+    weir_registry_report(registry, fixture_node(registry, FIXTURE_NODE), report, 2000);
+    weir_registry_report(registry, fixture_node(registry, "nobody"), report, 2000);
     const weir_json_t *row = row_of(registry, FIXTURE_NODE, 3000, &rows);
     assert_int_equal(weir_json_count(weir_json_get(row, "quarantined")), 100);
     assert_int_equal(number(row, "quarantined_count"), 5000);
@@ -123,7 +124,7 @@ static void what_is_known_survives_a_restart(void **state)
     fixture_store_open(&f, 1000, FIXTURE_PAYLOAD_MAX, 0);
     connect_node(f.registry, FIXTURE_NODE, 1000);
     connect_node(f.registry, "no-uuid", 1000);
-    weir_registry_seen(f.registry, WEIR_STR(FIXTURE_NODE),
+    weir_registry_seen(f.registry, fixture_node(f.registry, FIXTURE_NODE),
                        WEIR_STR("v02_0000000000000000000000000060"), 96, 1000);
     assert_int_equal(weir_registry_save(f.registry, f.store, 10, 1000, NULL), WEIR_OK);
     weir_registry_new(1209600, &again, NULL);
@@ -159,7 +160,7 @@ static double stored_after(fixture_store_t *f, int64_t begin_ms, int64_t after_s
 {
     double seen = 0;
     int64_t now_ms = begin_ms + after_s * 1000;
-    weir_registry_seen(f->registry, WEIR_STR(FIXTURE_NODE),
+    weir_registry_seen(f->registry, fixture_node(f->registry, FIXTURE_NODE),
                        WEIR_STR("v02_0000000000000000000000000060"), 96, now_ms);
     assert_int_equal(weir_registry_save(f->registry, f->store, 10, now_ms, NULL), WEIR_OK);
     weir_store_data_planes(f->store, begin_ms, last_seen_of, &seen, NULL);
@@ -178,7 +179,7 @@ static void signs_of_life_cost_a_write_a_minute(void **state)
         assert_int_equal(stored_after(&f, begin_ms, after_s), 0);
     assert_int_equal(stored_after(&f, begin_ms, 60), 60);
     assert_int_equal(stored_after(&f, begin_ms, 65), 60);
-    weir_registry_disconnected(f.registry, WEIR_STR(FIXTURE_NODE), begin_ms);
+    weir_registry_disconnected(f.registry, fixture_node(f.registry, FIXTURE_NODE), begin_ms);
     fixture_store_close(&f);
 }
 
@@ -200,7 +201,7 @@ static void who_has_been_away_too_long_is_forgotten(void **state)
         weir_uuid_format(&uuid, id);
         connect_node(registry, id, begin_ms);
         if (i > 0)
-            weir_registry_disconnected(registry, weir_str(id), begin_ms);
+            weir_registry_disconnected(registry, fixture_node(registry, id), begin_ms);
     }
     assert_int_equal(weir_registry_save(registry, f.store, 256, begin_ms, NULL), WEIR_OK);
     weir_store_data_planes(f.store, begin_ms, count_row, &stored, NULL);
@@ -223,12 +224,12 @@ static void each_allocation_may_fail_and_no_row_is_lost(void **state)
         weir_registry_new(PURGE_S, &registry, NULL);
         weir_test_fail_allocation(n);
         connect_node(registry, FIXTURE_NODE, 1000);
-        weir_registry_seen(registry, WEIR_STR(FIXTURE_NODE), WEIR_STR("x"), 1, 1000);
+        weir_registry_seen(registry, fixture_node(registry, FIXTURE_NODE), WEIR_STR("x"), 1, 1000);
         int rc = weir_registry_list(registry, 1, 1000, &rows, NULL);
         weir_test_fail_allocation(0);
         assert_true(rc == WEIR_OK || rc == WEIR_NO_MEMORY);
         weir_json_free(rc == WEIR_OK ? rows : NULL);
-        weir_registry_disconnected(registry, WEIR_STR(FIXTURE_NODE), 1000);
+        weir_registry_disconnected(registry, fixture_node(registry, FIXTURE_NODE), 1000);
         weir_registry_free(registry);
     }
 }
@@ -246,18 +247,19 @@ static void only_connected_nodes_count_and_each_has_its_series(void **state)
     connect_node(registry, FIXTURE_NODE, 1000);
     connect_node(registry, other, 1000);
     connect_node(registry, gone, 1000);
-    weir_registry_applied(registry, WEIR_STR(FIXTURE_NODE), 10, -1, 2000000);
-    weir_registry_applied(registry, WEIR_STR("00000000-0000-4000-8000-000000000002"), 7, -1,
-                          2000000);
-    weir_registry_digest(registry, WEIR_STR(FIXTURE_NODE), 1);
-    weir_registry_digest(registry, WEIR_STR("00000000-0000-4000-8000-000000000002"), 0);
+    weir_registry_applied(registry, fixture_node(registry, FIXTURE_NODE), 10, -1, 2000000);
+    weir_registry_applied(registry, fixture_node(registry, "00000000-0000-4000-8000-000000000002"),
+                          7, -1, 2000000);
+    weir_registry_digest(registry, fixture_node(registry, FIXTURE_NODE), 1);
+    weir_registry_digest(registry, fixture_node(registry, "00000000-0000-4000-8000-000000000002"),
+                         0);
     assert_int_equal(
         weir_json_parse(WEIR_STR("{\"quarantined\":[],\"quarantined_count\":4}"), &report, NULL),
         WEIR_OK);
-    weir_registry_report(registry, weir_str(other), report, 2000);
-    weir_registry_report(registry, weir_str(gone), report, 2000);
-    weir_registry_digest(registry, weir_str(gone), 0);
-    weir_registry_disconnected(registry, weir_str(gone), 3000);
+    weir_registry_report(registry, fixture_node(registry, other), report, 2000);
+    weir_registry_report(registry, fixture_node(registry, gone), report, 2000);
+    weir_registry_digest(registry, fixture_node(registry, gone), 0);
+    weir_registry_disconnected(registry, fixture_node(registry, gone), 3000);
     weir_registry_totals(registry, 10, &totals);
     assert_int_equal(totals.known, 3);
     assert_int_equal(totals.connected, 2);
@@ -281,7 +283,6 @@ static void only_connected_nodes_count_and_each_has_its_series(void **state)
 static void who_is_connected_from_two_addresses_is_told_once(void **state)
 {
     weir_registry_t *registry = NULL;
-    weir_str_t id = WEIR_STR(FIXTURE_NODE);
     (void)state;
     assert_int_equal(weir_registry_new(PURGE_S, &registry, NULL), WEIR_OK);
     assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 1000));
@@ -290,10 +291,42 @@ static void who_is_connected_from_two_addresses_is_told_once(void **state)
     assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.1", 4000));
     assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.3", 5000));
     for (int i = 0; i < 5; i++)
-        weir_registry_disconnected(registry, id, 6000);
+        weir_registry_disconnected(registry, fixture_node(registry, FIXTURE_NODE), 6000);
     assert_false(connect_from(registry, FIXTURE_NODE, "10.0.0.4", 7000)); /* it has moved */
     assert_true(connect_from(registry, FIXTURE_NODE, "10.0.0.5", 8000));
     weir_registry_free(registry);
+}
+
+/* What a session holds is its place: forgetting others does not move it, and it is not
+ * forgotten before its last socket has closed. */
+static void a_place_stays_until_its_last_socket_closes(void **state)
+{
+    fixture_store_t f;
+    bool twin = false;
+    (void)state;
+    fixture_store_open(&f, 1000, FIXTURE_PAYLOAD_MAX, 0);
+    weir_node_facts_t facts = { .node_id = WEIR_STR(FIXTURE_NODE) };
+    weir_registry_node_t *first = weir_registry_connected(f.registry, &facts, 1000, &twin);
+    weir_registry_node_t *second = weir_registry_connected(f.registry, &facts, 1000, &twin);
+    assert_ptr_equal(first, second);
+    weir_registry_disconnected(f.registry, first, 1000);
+    for (unsigned n = 0; n < 50; n++) {
+        char id[16];
+        snprintf(id, sizeof(id), "other-%u", n);
+        connect_node(f.registry, id, 1000);
+        weir_registry_disconnected(f.registry, fixture_node(f.registry, id), 1000);
+    }
+    int64_t later_ms = 1000 + FIXTURE_PURGE_S * INT64_C(1000) * 2;
+    assert_int_equal(weir_registry_save(f.registry, f.store, 10, later_ms, NULL), WEIR_OK);
+    size_t known = 0;
+    size_t connected = 0;
+    weir_registry_count(f.registry, &known, &connected);
+    assert_int_equal(known, 1);
+    weir_registry_applied(f.registry, second, 7, -1, later_ms * 1000);
+    assert_int_equal(fixture_node(f.registry, FIXTURE_NODE)->version, 7);
+    weir_registry_disconnected(f.registry, second, later_ms);
+    weir_registry_disconnected(f.registry, NULL, later_ms); /* there was no place for it */
+    fixture_store_close(&f);
 }
 
 int main(void)
@@ -302,6 +335,7 @@ int main(void)
         cmocka_unit_test(only_connected_nodes_count_and_each_has_its_series),
         cmocka_unit_test(a_node_is_gone_when_its_last_socket_closes),
         cmocka_unit_test(a_row_tells_what_the_node_said),
+        cmocka_unit_test(a_place_stays_until_its_last_socket_closes),
         cmocka_unit_test(who_is_connected_from_two_addresses_is_told_once),
         cmocka_unit_test(a_report_is_kept_within_limits),
         cmocka_unit_test(what_is_known_survives_a_restart),

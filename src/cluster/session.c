@@ -152,7 +152,8 @@ static void begin(weir_session_t *s, const weir_hello_t *hello, const weir_offer
         .capabilities = hello->capabilities,
         .certificate_expiry_s = s->options.certificate_expiry_s,
     };
-    bool twin = weir_registry_connected(s->options.registry, &facts, now_ms);
+    bool twin = false;
+    s->registered = weir_registry_connected(s->options.registry, &facts, now_ms, &twin);
     s->ready = true;
     session_event(s, "connected node=%s version=%s protocol=%s encoding=%s", s->node,
                   hello->version,
@@ -241,8 +242,7 @@ void weir_session_free(weir_session_t *s, int64_t now_ms)
 {
     if (s == NULL)
         return;
-    if (s->ready)
-        weir_registry_disconnected(s->options.registry, weir_str(s->node), now_ms);
+    weir_registry_disconnected(s->options.registry, s->registered, now_ms);
     session_drop_calls(s);
     weir_websocket_release(&s->socket);
     weir_free(s);

@@ -93,7 +93,7 @@ int session_sync_push(weir_session_t *s, weir_error_t *err)
 static void set_sent(weir_session_t *s, const weir_answer_t *answer, int64_t now_ms)
 {
     if (!s->sync.staged)
-        weir_registry_sent(s->options.registry, weir_str(s->node), s->sync.sent,
+        weir_registry_sent(s->options.registry, s->registered, s->sync.sent,
                            weir_answer_version(answer), clock_us(s, now_ms));
     s->sync.sent = weir_answer_version(answer);
     s->sync.has_digest = weir_answer_digest(answer, &s->sync.digest);
@@ -182,7 +182,7 @@ static int take_start(weir_session_t *s, const weir_json_t *params, int64_t now_
     if (!s->sync.staged) {
         char hash[WEIR_TOKEN_LEN + 1];
         weir_token_format(version, hash);
-        weir_registry_seen(s->options.registry, weir_str(s->node), weir_str(hash), version, now_ms);
+        weir_registry_seen(s->options.registry, s->registered, weir_str(hash), version, now_ms);
     }
     want_deltas(s, version > 0);
     return WEIR_OK;
@@ -237,8 +237,8 @@ static int take_ack(weir_session_t *s, const weir_json_t *params, int64_t now_ms
         s->options.counters->acks++;
     note_healed(s, params);
     double us = weir_json_get_number(params, "us", -1);
-    weir_registry_digest(s->options.registry, weir_str(s->node), compare_digest(s, params));
-    weir_registry_applied(s->options.registry, weir_str(s->node), version,
+    weir_registry_digest(s->options.registry, s->registered, compare_digest(s, params));
+    weir_registry_applied(s->options.registry, s->registered, version,
                           us >= 0 && us < 1e15 ? (int64_t)us : -1, clock_us(s, now_ms));
     return WEIR_OK;
 }

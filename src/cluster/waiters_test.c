@@ -34,18 +34,19 @@ static void join(weir_registry_t *registry, unsigned n, const char *labels)
 {
     weir_json_t *value = labels != NULL ? fixture_json(labels) : NULL;
     weir_node_facts_t facts = { .node_id = weir_str(name_of(n)), .labels = value };
-    weir_registry_connected(registry, &facts, 1000);
+    bool twin = false;
+    assert_non_null(weir_registry_connected(registry, &facts, 1000, &twin));
     weir_json_free(value);
 }
 
 static void leave(weir_registry_t *registry, unsigned n)
 {
-    weir_registry_disconnected(registry, weir_str(name_of(n)), 1000);
+    weir_registry_disconnected(registry, fixture_node(registry, name_of(n)), 1000);
 }
 
 static void apply(weir_registry_t *registry, unsigned n, uint64_t version)
 {
-    weir_registry_applied(registry, weir_str(name_of(n)), version, 5, 2000000);
+    weir_registry_applied(registry, fixture_node(registry, name_of(n)), version, 5, 2000000);
 }
 
 /* The node reports entity `n` (0: none) as quarantined, and an error or NULL. */
@@ -58,7 +59,7 @@ static void report(weir_registry_t *registry, unsigned node, unsigned n, const c
     snprintf(text, sizeof(text), "{\"quarantined\":[%s],\"last_error\":%s%s%s}", list,
              error != NULL ? "\"" : "", error != NULL ? error : "null", error != NULL ? "\"" : "");
     weir_json_t *value = fixture_json(text);
-    weir_registry_report(registry, weir_str(name_of(node)), value, 3000);
+    weir_registry_report(registry, fixture_node(registry, name_of(node)), value, 3000);
     weir_json_free(value);
 }
 
@@ -261,7 +262,9 @@ static void happen(weir_registry_t *registry, model_t *m, unsigned *seed, unsign
         join(registry, n, m->eu[n] ? "{\"region\":\"eu\"}" : NULL);
         break;
     case 1:
-        m->sockets[n] -= m->sockets[n] > 0;
+        if (m->sockets[n] == 0)
+            break;
+        m->sockets[n]--;
         leave(registry, n);
         break;
     case 2:
