@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -215,6 +216,32 @@ def test_the_progress_of_a_full_sync_is_shown(nodes):
     theirs = scrape(control)
     assert theirs['weir_encoder_snapshots_total{reason="unknown"}'] == 1
     assert theirs['weir_encoder_answers_total{kind="page"}'] > 10
+    relay.close()
+
+
+def test_the_progress_is_known_after_a_kill_of_the_agent(nodes):
+    control = nodes.control(**SMALL)
+    count = len(load(control.admin, 4000, "page"))
+    relay = Relay(ports.free(), control.cluster_address)
+    relay.slow(12000)
+    data = nodes.data(("127.0.0.1", relay.port))
+
+    def progress(other_than=None):
+        full = sync_of(data).get("full_sync") or {}
+        pid = json.loads((data.prefix / "agent.json").read_text())["pid"]
+        return (pid, full) if pid != other_than and 0 < full.get("entities", 0) < count else None
+    pid, before = wait_until(progress, 20, "some pages")
+    data.kill("agent")
+    _, after = wait_until(lambda: progress(other_than=pid), 20, "the next agent goes on")
+    assert after["snapshot"] == before["snapshot"] and after["entities"] >= before["entities"]
+    assert after["expected"] == before["expected"] >= count
+    shown = data.sync_status()
+    assert re.search(rf"^full sync +\d+ of {after['expected']} entities", shown, re.MULTILINE)
+    news = re.search(r"^agent +running \(pid \d+\), its last news are (\d+\.\d) s old$", shown, re.MULTILINE)
+    written_ms = sync_of(data)["written_ms"]
+    assert float(news[1]) < 60 and abs(written_ms / 1000 - time.time()) < 60
+    relay.calm()
+    data.wait_ready(60)
     relay.close()
 
 

@@ -75,10 +75,10 @@ static bool connected(const weir_agent_report_t *report)
 int weir_agent_report_print(const weir_agent_report_t *report, weir_buffer_t *out)
 {
     static const char *const members[] = {
-        "control_plane",     "protocol",   "newest",    "lag",        "digest",
-        "digest_equal",      "batches",    "deltas",    "full_syncs", "last_resync",
-        "digest_mismatches", "heals",      "last_heal", "full_sync",  "heard_ms",
-        "applied_ms",        "last_error",
+        "control_plane",     "protocol",   "newest",     "lag",        "digest",
+        "digest_equal",      "batches",    "deltas",     "full_syncs", "last_resync",
+        "digest_mismatches", "heals",      "last_heal",  "full_sync",  "heard_ms",
+        "applied_ms",        "written_ms", "last_error",
     };
     weir_buffer_printf(out, "{\"agent\":%s,\"connected\":%s", report->runs ? "true" : "false",
                        connected(report) ? "true" : "false");

@@ -172,6 +172,19 @@ static bool is_of(const agent_t *agent, uint64_t snapshot)
            stage.snapshot == snapshot;
 }
 
+/* The control plane says how much will come only when a set begins: kept with it, so that
+ * the agent of another run can say how far it is. */
+static int fill_expected(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+{
+    weir_stage_t stage;
+    int rc = weir_image_stage(agent->stage, &stage, err);
+    if (rc != WEIR_OK)
+        return rc;
+    stage.expected = *(const uint64_t *)what;
+    weir_batch_stage(batch, &stage);
+    return WEIR_OK;
+}
+
 static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_str_t reason,
                     weir_error_t *err)
 {
@@ -186,7 +199,10 @@ static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_st
     if (!resumes) {
         agent->stage_entities = 0;
         agent->stage_expected = entities;
+        rc = agent_commit(agent, agent->stage, false, snapshot, fill_expected, &entities, err);
     }
+    if (rc != WEIR_OK)
+        return rc;
     status_full_begins(&agent->status, reason);
     weir_log(WEIR_LOG_NOTICE,
              "full sync begins snapshot=%" PRIu64 " entities=%" PRIu64 " reason=%.*s", snapshot,
@@ -251,9 +267,12 @@ static int on_switch(void *context, weir_error_t *err)
 int agent_open_stage(agent_t *agent, weir_error_t *err)
 {
     weir_image_state_t state;
+    weir_stage_t stage;
     int rc = weir_image_stage_open(agent->image, 0, &agent->stage, err);
     if (rc == WEIR_OK && weir_image_state(agent->stage, &state, NULL) == WEIR_OK)
-        agent->stage_entities = state.entities; /* of how many the control plane says */
+        agent->stage_entities = state.entities;
+    if (rc == WEIR_OK && weir_image_stage(agent->stage, &stage, NULL) == WEIR_OK)
+        agent->stage_expected = stage.expected;
     if (rc == WEIR_OK)
         weir_log(WEIR_LOG_NOTICE, "a full sync goes on where it stopped");
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;

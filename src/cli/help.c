@@ -56,7 +56,9 @@ static const cli_command_t commands[] = {
       "Exit status: 0 written; 1 not, with the reason." },
     { "sync", "status", 0, cli_sync_status, "[-p PREFIX]",
       "say which configuration a data plane holds",
-      "Version, entities, quarantine, and the agent's connection to the control plane.\n"
+      "Version, entities, quarantine, read from the image as of now; and the agent's\n"
+      "connection to the control plane, with the age of what the agent said: it says\n"
+      "something when something has changed, once a second at the most.\n"
       "Exit status: 0; 1 there is no configuration yet, or it cannot be read." },
     { "sync", "verify", 0, cli_sync_verify, NODE_ARGUMENTS,
       "prove that what the node holds is what its digest says",

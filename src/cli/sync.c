@@ -4,6 +4,7 @@
 
 #include "agent/classic.h"
 #include "agent/report.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "image/image.h"
 
@@ -152,6 +153,17 @@ static void print_full_sync(const weir_json_t *said)
                100 * come / expected);
 }
 
+/* The agent writes when something has changed, once a second at the most. */
+static void print_agent(const weir_json_t *said, pid_t pid)
+{
+    double written_ms = weir_json_get_number(said, "written_ms", 0);
+    double age_ms = (double)weir_clock_ms() - written_ms;
+    printf("%-16s running (pid %d)", "agent", (int)pid);
+    if (written_ms > 0 && age_ms >= 0) /* a clock may have been set */
+        printf(", its last news are %.1f s old", age_ms / 1000);
+    putchar('\n');
+}
+
 static void print_report(const char *prefix, uint64_t version)
 {
     pid_t pid = cli_running(prefix, "agent");
@@ -165,7 +177,7 @@ static void print_report(const char *prefix, uint64_t version)
     const weir_json_t *said = report.said;
     weir_str_t plane = text_of(said, "control_plane");
     bool connected = weir_json_get_boolean(said, "connected", false);
-    printf("%-16s running (pid %d)\n", "agent", (int)pid);
+    print_agent(said, pid);
     printf("%-16s %.*s, %s\n", "control plane", WEIR_STR_ARG(plane),
            connected ? "connected" : "not connected");
     print_text("protocol", text_of(said, "protocol"));

@@ -124,6 +124,7 @@ enum { WEIR_STAGE_CURSOR_MAX = 64 };
 typedef struct weir_stage {
     uint64_t snapshot;                  /* the version in which the pages began */
     uint64_t seen;                      /* newest version that a page was read in */
+    uint64_t expected;                  /* entities that will come, about; 0: unknown */
     char cursor[WEIR_STAGE_CURSOR_MAX]; /* of the next page; empty: from the beginning */
     bool pages_done;
 } weir_stage_t;

@@ -45,6 +45,7 @@ static int put_page(weir_image_t *image, weir_error_t *err)
     snprintf(stage.cursor, sizeof(stage.cursor), "%u", at + PER_PAGE);
     stage.pages_done = at + PER_PAGE >= ROUTES;
     stage.seen = stage.snapshot;
+    stage.expected = ROUTES;
     weir_batch_stage(batch, &stage);
     return weir_batch_commit(batch, FIXTURE_NOW_MS, err);
 }
@@ -172,12 +173,14 @@ static void a_stage_goes_on_only_with_its_own_snapshot(void **state)
         fixture_ok(f, weir_image_stage(stage, &at, &f->err));
         assert_int_equal(at.snapshot, 7);
         assert_string_equal(at.cursor, "4");
+        assert_int_equal(at.expected, ROUTES);
         weir_image_close(stage);
     }
     stage = open_stage(f, 8);
     fixture_ok(f, weir_image_stage(stage, &at, &f->err));
     assert_int_equal(at.snapshot, 8);
     assert_string_equal(at.cursor, "");
+    assert_int_equal(at.expected, 0);
     weir_image_state_t empty;
     fixture_ok(f, weir_image_state(stage, &empty, &f->err));
     assert_int_equal(empty.entities, 0);
