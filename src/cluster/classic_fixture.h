@@ -60,6 +60,23 @@ static inline weir_json_t *fixture_unpack(weir_str_t payload)
     return message;
 }
 
+/* The push of what `store` has, as a data plane of `level` gets it; the caller frees it. */
+static inline weir_json_t *fixture_exported(fixture_store_t *store, int64_t level, char hash[33])
+{
+    weir_classic_exporter_t *exporter = NULL;
+    weir_classic_frame_t *frame = NULL;
+    weir_error_t err = { 0 };
+    weir_classic_exporter_options_t options = { store->store, FIXTURE_PAYLOAD_MAX };
+    assert_int_equal(weir_classic_exporter_new(&options, &exporter, &err), WEIR_OK);
+    assert_int_equal(weir_classic_export(exporter, level, 0, 1700000000123, &frame, &err), WEIR_OK);
+    weir_json_t *push = fixture_unpack(weir_classic_frame_payload(frame));
+    snprintf(hash, 33, "%s", weir_classic_frame_hash(frame));
+    assert_true(weir_str_is(weir_json_get_string(push, "config_hash", WEIR_STR("")), hash));
+    weir_classic_frame_release(frame);
+    weir_classic_exporter_free(exporter);
+    return push;
+}
+
 static inline void fixture_gzip(weir_str_t text, weir_buffer_t *out)
 {
     z_stream stream = { 0 };
