@@ -386,8 +386,7 @@ static int make(weir_classic_exporter_t *exporter, weir_classic_frame_t *frame, 
     return rc;
 }
 
-/* -- keeping and finding
- * ---------------------------------------------------------------------------- */
+/* -- keeping and finding ---------------------------------------------------------------------- */
 
 weir_classic_frame_t *weir_classic_ready(weir_classic_exporter_t *exporter, int64_t level,
                                          uint64_t version)

@@ -226,8 +226,7 @@ static int mark_regexes(weir_json_t *route)
     return rc;
 }
 
-/* -- foreign keys
- * -------------------------------------------------------------------------------------- */
+/* -- foreign keys ----------------------------------------------------------------------------- */
 
 static int set_key(weir_json_t *row, const char *field, weir_str_t id)
 {
@@ -382,8 +381,7 @@ static int read_row(void *context, const char *list, weir_str_t text, weir_error
     return rc;
 }
 
-/* -- the names, in a reading of their own
- * ------------------------------------------------------------------------ */
+/* -- the names, in a reading of their own ----------------------------------------------------- */
 
 static int learn_name(void *context, const char *list, weir_str_t text, weir_error_t *err)
 {

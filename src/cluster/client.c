@@ -36,8 +36,7 @@ void client_fault(weir_client_t *c, const char *what, const weir_error_t *why)
     c->options.event(c->options.context, text);
 }
 
-/* -- calls of the control plane (C.5)
- * --------------------------------------------------------------- */
+/* -- calls of the control plane (C.5) --------------------------------------------------------- */
 
 /* The token of a notification. False: it is of the other dialect. */
 static bool read_token(const weir_client_t *c, const weir_json_t *token, uint64_t *ret)
@@ -236,8 +235,7 @@ static int begin_socket(weir_client_t *c, int64_t now_ms, weir_error_t *err)
     return weir_websocket_begin(&c->socket, &socket, now_ms, err);
 }
 
-/* -- the outside
- * ----------------------------------------------------------------------------------------- */
+/* -- the outside ------------------------------------------------------------------------------ */
 
 int weir_client_new(const weir_client_options_t *options, uint64_t version, weir_client_t **ret,
                     weir_error_t *err)

@@ -229,8 +229,7 @@ static void a_session_survives_any_message(void **state)
     fixture_store_close(&store);
 }
 
-/* -- the data plane's end
- * ----------------------------------------------------------------------------- */
+/* -- the data plane's end --------------------------------------------------------------------- */
 
 static int on_send(void *context, weir_str_t bytes)
 {

@@ -462,8 +462,7 @@ static int take_page(weir_client_t *c, const weir_json_t *result, int64_t now_ms
     return page.next.data == NULL ? start(c, now_ms, err) : WEIR_OK;
 }
 
-/* -- answers
- * ---------------------------------------------------------------------------------------- */
+/* -- answers ---------------------------------------------------------------------------------- */
 
 static int take_heal(weir_client_t *c, const weir_json_t *result, int64_t now_ms, weir_error_t *err)
 {
@@ -516,8 +515,7 @@ int sync_take_response(weir_client_t *c, const weir_json_t *message, int64_t now
     return healing ? take_heal(c, result, now_ms, err) : take_page(c, result, now_ms, err);
 }
 
-/* -- notifications
- * ------------------------------------------------------------------------------------ */
+/* -- notifications ---------------------------------------------------------------------------- */
 
 static int take_key(weir_client_t *c, const weir_json_t *params, int64_t now_ms, weir_error_t *err)
 {

@@ -284,8 +284,7 @@ int ngx_http_weir_classic_session(ngx_http_weir_peer_t *peer, const weir_classic
     return weir_classic_session_push(session, newest, now);
 }
 
-/* -- the worker
- * ------------------------------------------------------------------------------------ */
+/* -- the worker ------------------------------------------------------------------------------- */
 
 ngx_int_t ngx_http_weir_classic_open(ngx_cycle_t *cycle, ngx_http_weir_main_conf_t *conf,
                                      ngx_thread_pool_t *pool, ngx_queue_t *peers)
