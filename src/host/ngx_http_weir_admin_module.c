@@ -9,6 +9,7 @@
 #include "cluster/registry.h"
 #include "host/ngx_http_weir_admin_host.h"
 #include "host/ngx_http_weir_admin_wait.h"
+#include "host/ngx_http_weir_reply.h"
 
 enum { RESPONSE_BYTES_MAX = 256 * 1024 * 1024, HEADERS_MAX = 256 };
 
@@ -94,22 +95,6 @@ static void ngx_http_weir_admin_exit_process(ngx_cycle_t *cycle)
 
 /* -- the answer ----------------------------------------------------------------------- */
 
-static ngx_table_elt_t *ngx_http_weir_admin_push_header(ngx_http_request_t *r, weir_str_t name,
-                                                        weir_str_t value)
-{
-    ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
-    if (header == NULL) {
-        return NULL;
-    }
-    ngx_memzero(header, sizeof(*header));
-    header->hash = 1;
-    header->key.data = (u_char *)name.data;
-    header->key.len = name.len;
-    header->value.data = (u_char *)value.data;
-    header->value.len = value.len;
-    return header;
-}
-
 static ngx_int_t ngx_http_weir_admin_set_headers(ngx_http_request_t *r,
                                                  const weir_admin_response_t *response)
 {
@@ -123,7 +108,7 @@ static ngx_int_t ngx_http_weir_admin_set_headers(ngx_http_request_t *r,
             r->headers_out.content_type_lowcase = NULL;
             continue;
         }
-        ngx_table_elt_t *header = ngx_http_weir_admin_push_header(r, name, value);
+        ngx_table_elt_t *header = ngx_http_weir_reply_header(r, name, value);
         if (header == NULL) {
             return NGX_ERROR;
         }
@@ -133,8 +118,7 @@ static ngx_int_t ngx_http_weir_admin_set_headers(ngx_http_request_t *r,
     }
     if (r->headers_out.server == NULL) {
         /* Hash 0: nginx adds none of its own and sends none of ours. */
-        ngx_table_elt_t *none =
-            ngx_http_weir_admin_push_header(r, WEIR_STR("Server"), WEIR_STR(""));
+        ngx_table_elt_t *none = ngx_http_weir_reply_header(r, WEIR_STR("Server"), WEIR_STR(""));
         if (none == NULL) {
             return NGX_ERROR;
         }
@@ -153,7 +137,6 @@ static ngx_int_t ngx_http_weir_admin_send(ngx_http_request_t *r, ngx_http_weir_a
 {
     weir_str_t body = weir_buffer_str(&ctx->response.body);
     r->headers_out.status = (ngx_uint_t)ctx->response.status;
-    r->headers_out.content_length_n = (off_t)body.len;
     if (ngx_http_weir_admin_set_headers(r, &ctx->response) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -161,24 +144,7 @@ static ngx_int_t ngx_http_weir_admin_send(ngx_http_request_t *r, ngx_http_weir_a
         ngx_http_weir_admin_wait_headers(&ctx->wait, r) != NGX_OK) {
         return NGX_ERROR;
     }
-    if (body.len == 0 || r->headers_out.status == NGX_HTTP_NO_CONTENT) {
-        r->header_only = 1;
-    }
-    ngx_int_t rc = ngx_http_send_header(r);
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-    ngx_buf_t *buffer = ngx_calloc_buf(r->pool);
-    if (buffer == NULL) {
-        return NGX_ERROR;
-    }
-    buffer->pos = (u_char *)body.data;
-    buffer->last = buffer->pos + body.len;
-    buffer->memory = 1;
-    buffer->last_buf = 1;
-    buffer->last_in_chain = 1;
-    ngx_chain_t chain = { .buf = buffer, .next = NULL };
-    return ngx_http_output_filter(r, &chain);
+    return ngx_http_weir_reply_send(r, body);
 }
 
 static void ngx_http_weir_admin_answer(ngx_http_request_t *r)

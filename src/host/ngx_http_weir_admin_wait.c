@@ -1,6 +1,7 @@
 /* ngx_http_weir_admin_wait.c -- answers that are held (ngx_http_weir_admin_wait.h). */
 #include "host/ngx_http_weir_admin_wait.h"
 
+#include "host/ngx_http_weir_reply.h"
 #include "node/ngx_http_weir.h"
 
 #include <stdatomic.h>
@@ -158,36 +159,27 @@ ngx_int_t ngx_http_weir_admin_wait_headers(const ngx_http_weir_admin_wait_t *wai
                                            ngx_http_request_t *r)
 {
     const struct {
-        ngx_str_t name;
+        weir_str_t name;
         size_t count;
     } counts[] = {
-        { ngx_string("Weir-Applied"), wait->arrivals.applied },
-        { ngx_string("Weir-Pending"), wait->arrivals.pending },
-        { ngx_string("Weir-Failed"), wait->arrivals.failed },
+        { WEIR_STR("Weir-Applied"), wait->arrivals.applied },
+        { WEIR_STR("Weir-Pending"), wait->arrivals.pending },
+        { WEIR_STR("Weir-Failed"), wait->arrivals.failed },
     };
-    ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
-    if (header == NULL) {
+    weir_str_t confirmed = wait->arrivals.confirmed ? WEIR_STR("true") : WEIR_STR("false");
+    if (ngx_http_weir_reply_header(r, WEIR_STR("Weir-Confirmed"), confirmed) == NULL) {
         return NGX_ERROR;
     }
-    ngx_memzero(header, sizeof(*header));
-    header->hash = 1;
-    ngx_str_set(&header->key, "Weir-Confirmed");
-    if (wait->arrivals.confirmed) {
-        ngx_str_set(&header->value, "true");
-    } else {
-        ngx_str_set(&header->value, "false");
-    }
     for (size_t i = 0; i < WEIR_COUNT(counts); i++) {
-        header = ngx_list_push(&r->headers_out.headers);
         u_char *text = ngx_pnalloc(r->pool, NGX_SIZE_T_LEN);
-        if (header == NULL || text == NULL) {
+        if (text == NULL) {
             return NGX_ERROR;
         }
-        ngx_memzero(header, sizeof(*header));
-        header->hash = 1;
-        header->key = counts[i].name;
-        header->value.data = text;
-        header->value.len = (size_t)(ngx_sprintf(text, "%uz", counts[i].count) - text);
+        size_t len = (size_t)(ngx_sprintf(text, "%uz", counts[i].count) - text);
+        weir_str_t value = { (const char *)text, len };
+        if (ngx_http_weir_reply_header(r, counts[i].name, value) == NULL) {
+            return NGX_ERROR;
+        }
     }
     return NGX_OK;
 }

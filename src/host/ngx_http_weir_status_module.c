@@ -7,6 +7,7 @@
 
 #include "agent/classic.h"
 #include "base/json.h"
+#include "host/ngx_http_weir_reply.h"
 
 /* Of 10,000 data planes with series of their own (metrics_data_planes). */
 enum { BODY_BYTES_MAX = 16 * 1024 * 1024, ROW_BYTES_MAX = 64 * 1024 };
@@ -155,22 +156,6 @@ static void ngx_http_weir_status_release(void *data)
     weir_buffer_release(data);
 }
 
-static ngx_int_t ngx_http_weir_status_header(ngx_http_request_t *r, const char *name,
-                                             const char *value)
-{
-    ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
-    if (header == NULL) {
-        return NGX_ERROR;
-    }
-    ngx_memzero(header, sizeof(*header));
-    header->hash = 1;
-    header->key.data = (u_char *)name;
-    header->key.len = ngx_strlen(name);
-    header->value.data = (u_char *)value;
-    header->value.len = ngx_strlen(value);
-    return NGX_OK;
-}
-
 static ngx_int_t ngx_http_weir_status_send(ngx_http_request_t *r, ngx_uint_t code, ngx_str_t type,
                                            weir_buffer_t *body)
 {
@@ -178,27 +163,13 @@ static ngx_int_t ngx_http_weir_status_send(ngx_http_request_t *r, ngx_uint_t cod
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     r->headers_out.status = code;
-    r->headers_out.content_length_n = (off_t)body->len;
     r->headers_out.content_type = type;
     r->headers_out.content_type_len = type.len;
-    if (ngx_http_weir_status_header(r, "Access-Control-Allow-Origin", "*") != NGX_OK) {
+    if (ngx_http_weir_reply_header(r, WEIR_STR("Access-Control-Allow-Origin"), WEIR_STR("*")) ==
+        NULL) {
         return NGX_ERROR;
     }
-    ngx_int_t rc = ngx_http_send_header(r);
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-    ngx_buf_t *buffer = ngx_calloc_buf(r->pool);
-    if (buffer == NULL) {
-        return NGX_ERROR;
-    }
-    buffer->pos = (u_char *)body->data;
-    buffer->last = buffer->pos + body->len;
-    buffer->memory = 1;
-    buffer->last_buf = r == r->main;
-    buffer->last_in_chain = 1;
-    ngx_chain_t chain = { .buf = buffer, .next = NULL };
-    return ngx_http_output_filter(r, &chain);
+    return ngx_http_weir_reply_send(r, weir_buffer_str(body));
 }
 
 static ngx_int_t ngx_http_weir_status_answer(ngx_http_request_t *r, ngx_http_weir_status_t *status,
