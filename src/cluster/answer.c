@@ -2,6 +2,7 @@
 #include "cluster/answer.h"
 
 #include <stdio.h>
+#include <zlib.h>
 
 enum { KEPT_MAX = 1024 };
 
@@ -63,12 +64,20 @@ const weir_snapshot_t *weir_answer_snapshot(const weir_answer_t *answer)
 
 /* -- those that are kept -------------------------------------------------------------------- */
 
+/* The hashes lie side by side: to see that an answer is not there, which every change
+ * begins with, must not touch a thousand answers all over the memory. */
 struct answers {
     pthread_mutex_t lock;
     size_t bytes_max, bytes;
     weir_answer_t *kept[KEPT_MAX]; /* a ring: first is the oldest */
+    uint32_t hashes[KEPT_MAX];     /* of their keys */
     size_t first, count;
 };
+
+static uint32_t hash_of(const answer_key_t *key)
+{
+    return (uint32_t)crc32(0, (const Bytef *)key, sizeof(*key));
+}
 
 answers_t *answers_new(size_t bytes_max)
 {
@@ -108,9 +117,13 @@ void answers_free(answers_t *answers)
 weir_answer_t *answers_find(answers_t *answers, const answer_key_t *key)
 {
     weir_answer_t *found = NULL;
+    uint32_t hash = hash_of(key);
     pthread_mutex_lock(&answers->lock);
     for (size_t i = answers->count; found == NULL && i > 0; i--) {
-        weir_answer_t *answer = answers->kept[(answers->first + i - 1) % KEPT_MAX];
+        size_t place = (answers->first + i - 1) % KEPT_MAX;
+        if (answers->hashes[place] != hash)
+            continue;
+        weir_answer_t *answer = answers->kept[place];
         if (answer != NULL && memcmp(&answer->key, key, sizeof(*key)) == 0)
             found = weir_answer_keep(answer);
     }
@@ -140,7 +153,9 @@ void answers_put(answers_t *answers, weir_answer_t *answer)
     while (answers->count > 0 &&
            (answers->count == KEPT_MAX || answers->bytes + bytes_of(answer) > answers->bytes_max))
         drop_first(answers);
-    answers->kept[(answers->first + answers->count) % KEPT_MAX] = weir_answer_keep(answer);
+    size_t place = (answers->first + answers->count) % KEPT_MAX;
+    answers->kept[place] = weir_answer_keep(answer);
+    answers->hashes[place] = hash_of(&answer->key);
     answers->count++;
     answers->bytes += bytes_of(answer);
     pthread_mutex_unlock(&answers->lock);
