@@ -13,6 +13,7 @@ enum {
     INFLATE_STEP_MIN = 1024,
     INFLATE_STEP_MAX = 256 * 1024,
     INFLATER_BYTES_KEPT_MAX = 1024 * 1024,
+    DEFLATER_BYTES_KEPT_MAX = 256 * 1024,
 };
 
 const char *weir_codec_name(weir_codec_t codec)
@@ -139,6 +140,38 @@ int weir_codec_inflate(weir_codec_t codec, weir_str_t block, size_t bytes_max, w
                                     : inflate_snappy(block, bytes_max, out, err);
 }
 
+static pthread_once_t deflater_once = PTHREAD_ONCE_INIT;
+static pthread_key_t deflater_key;
+
+static void free_deflater(void *context)
+{
+    ZSTD_freeCCtx(context);
+}
+
+static void make_deflater_key(void)
+{
+    weir_assert(pthread_key_create(&deflater_key, free_deflater) == 0);
+}
+
+/* The thread's own: making one asks the processor what it can do, which on a virtual
+ * machine takes longer than compressing a change. That of a large message is not kept:
+ * there are many threads. Returns the length, 0 without memory: all that can fail with
+ * room enough. */
+static size_t deflate_zstd(char *to, size_t room, weir_str_t text)
+{
+    pthread_once(&deflater_once, make_deflater_key);
+    ZSTD_CCtx *context = pthread_getspecific(deflater_key);
+    if (context == NULL)
+        context = ZSTD_createCCtx();
+    if (context == NULL)
+        return 0;
+    size_t len = ZSTD_compressCCtx(context, to, room, text.data, text.len, ZSTD_LEVEL);
+    bool keep = ZSTD_sizeof_CCtx(context) <= DEFLATER_BYTES_KEPT_MAX;
+    if (pthread_setspecific(deflater_key, keep ? context : NULL) != 0 || !keep)
+        ZSTD_freeCCtx(context);
+    return ZSTD_isError(len) ? 0 : len;
+}
+
 static int compress(weir_codec_t codec, weir_str_t text, weir_buffer_t *out)
 {
     size_t len = codec == WEIR_CODEC_ZSTD ? ZSTD_compressBound(text.len)
@@ -147,9 +180,9 @@ static int compress(weir_codec_t codec, weir_str_t text, weir_buffer_t *out)
     if (to == NULL)
         return out->failed;
     if (codec == WEIR_CODEC_ZSTD) {
-        len = ZSTD_compress(to, len, text.data, text.len, ZSTD_LEVEL);
-        if (ZSTD_isError(len))
-            return WEIR_NO_MEMORY; /* all that can fail with room enough */
+        len = deflate_zstd(to, len, text);
+        if (len == 0)
+            return WEIR_NO_MEMORY;
     } else if (snappy_compress(text.data, text.len, to, &len) != SNAPPY_OK) {
         return WEIR_NO_MEMORY;
     }
