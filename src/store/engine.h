@@ -43,6 +43,7 @@ typedef struct weir_engine {
     void (*numbers)(weir_store_t *store, weir_store_numbers_t *ret);
     int (*deltas)(weir_store_t *store, uint64_t after, uint64_t up_to, weir_delta_fn fn,
                   void *context, weir_error_t *err);
+    bool (*deltas_at_hand)(weir_store_t *store, uint64_t after, size_t bytes_max);
     int (*snapshot)(weir_store_t *store, weir_delta_fn fn, void *context, uint64_t *ret_version,
                     weir_error_t *err);
 

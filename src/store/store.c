@@ -109,6 +109,11 @@ int weir_store_deltas(weir_store_t *store, uint64_t after, uint64_t up_to, weir_
     return store->engine->deltas(store, after, up_to, fn, context, err);
 }
 
+bool weir_store_deltas_at_hand(weir_store_t *store, uint64_t after, size_t bytes_max)
+{
+    return store->engine->deltas_at_hand(store, after, bytes_max);
+}
+
 int weir_store_snapshot(weir_store_t *store, weir_delta_fn fn, void *context, uint64_t *ret_version,
                         weir_error_t *err)
 {

@@ -164,6 +164,9 @@ uint64_t weir_store_log_floor(weir_store_t *store);
  * and returns it. */
 int weir_store_deltas(weir_store_t *store, uint64_t after, uint64_t up_to, weir_delta_fn fn,
                       void *context, weir_error_t *err);
+/* Whether the deltas of every version after `after` are in memory, and no more than
+ * `bytes_max` altogether: reading them now is no I/O and takes microseconds. */
+bool weir_store_deltas_at_hand(weir_store_t *store, uint64_t after, size_t bytes_max);
 /* Every entity, in weir_schema_order(), all as of one version (*ret_version).
  * Memory does not grow with the set. */
 int weir_store_snapshot(weir_store_t *store, weir_delta_fn fn, void *context, uint64_t *ret_version,

@@ -49,9 +49,11 @@ static int record(group_t *g, weir_entity_type_t type, const weir_uuid_t *id,
     if (g->seq >> SEQ_BITS != 0)
         return weir_error_set(err, WEIR_TOO_LARGE, NULL, "one write changes more than %d entities",
                               1 << SEQ_BITS);
-    uint64_t position = (g->state.version + 1) << SEQ_BITS | g->seq;
+    uint64_t version = g->state.version + 1;
+    uint64_t position = version << SEQ_BITS | g->seq;
     g->seq++;
     g->state.log_entries++;
+    weir_sqlite_recent_note(&g->store->recent, version, type, id, document);
     return weir_sqlite_run(g->db, S_DELTA_INSERT, err, "iiuuit", (int64_t)position, (int64_t)type,
                            id, &g->store->workspace, g->now_ms, document);
 }

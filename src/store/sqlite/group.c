@@ -1,10 +1,13 @@
 /* group.c -- group commit.
  *
  * A caller prepares its write and queues it. The first that finds no leader
- * leads: it takes the queue, runs each write in a savepoint of one transaction,
- * commits once, makes the next in the queue the leader, and wakes the others.
- * Versions are given in the order of the queue, which is the order of commits;
- * they have no holes.
+ * leads: it takes the queue, runs each write in one transaction, commits once,
+ * makes the next in the queue the leader, and wakes the others. Versions are given
+ * in the order of the queue, which is the order of commits; they have no holes.
+ *
+ * Few writes are refused, and a savepoint copies each page that a write changes. So
+ * there is none at first: if a write must be undone, all of the group is, and run
+ * once more, now with a savepoint around each write.
  *
  * What fails in the database itself (no space, I/O) fails the whole group:
  * nothing of it is stored. `store->state` only follows a commit that succeeded,
@@ -23,6 +26,7 @@ enum {
     WRITES_PER_GROUP_MAX = 512,
     PRUNE_EXTRA = 16, /* deltas pruned in a group beyond twice those it adds */
     GATHER_US_MAX = 500,
+    CAREFUL_GROUPS = 64, /* begin with savepoints, after one in which a write was undone */
 };
 
 struct pending {
@@ -96,6 +100,7 @@ static int follow_others(group_t *g, weir_error_t *err)
         if (rc == WEIR_OK)
             rc = weir_sqlite_sums_load(store, &store->state.digest, err);
         store->data_version = rc == WEIR_OK ? data_version : 0;
+        weir_sqlite_recent_forget(&store->recent);
     }
     g->state = store->state;
     return rc;
@@ -204,8 +209,9 @@ static int run_one(group_t *g, pending_t *pending, weir_error_t *err)
     weir_store_result_t *result = pending->result;
     group_t before = *g;
     g->seq = 0;
+    size_t mark = weir_sqlite_recent_mark(&g->store->recent);
     weir_sqlite_sums_begin_write(&g->store->sums);
-    int rc = weir_sqlite_run(g->db, S_SAVEPOINT, err, "");
+    int rc = g->savepoints ? weir_sqlite_run(g->db, S_SAVEPOINT, err, "") : WEIR_OK;
     if (rc != WEIR_OK)
         return rc;
     rc = pending->work(g, pending->context, result, err);
@@ -214,12 +220,18 @@ static int run_one(group_t *g, pending_t *pending, weir_error_t *err)
         g->state.version += result->changed;
         result->version = g->state.version;
         pending->digest = g->state.digest;
-        return weir_sqlite_run(g->db, S_RELEASE, err, "");
+        return g->savepoints ? weir_sqlite_run(g->db, S_RELEASE, err, "") : WEIR_OK;
     }
     if (!is_own_failure(g, rc))
         return rc;
+    if (!g->savepoints) {
+        g->undone = true;
+        return rc;
+    }
     *g = before;
+    g->undone = true;
     weir_sqlite_sums_undo_write(&g->store->sums);
+    weir_sqlite_recent_undo(&g->store->recent, mark);
     result->version = g->state.version;
     pending->code = rc;
     if (pending->err != NULL && rc != WEIR_CONFLICT)
@@ -249,6 +261,7 @@ static int finish(group_t *g, weir_error_t *err)
 static int try_group(group_t *g, pending_t *first, weir_error_t *err)
 {
     int rc = WEIR_OK;
+    weir_sqlite_recent_begin_group(&g->store->recent);
     if (!sqlite3_get_autocommit(g->db->db)) /* a rollback failed: now it must not */
         rc = weir_sqlite_run(g->db, S_ROLLBACK, err, "");
     if (rc == WEIR_OK)
@@ -282,25 +295,43 @@ static bool make_room(store_t *store)
                                      NULL) == SQLITE_OK;
 }
 
+static int try_afresh(store_t *store, pending_t *first, bool savepoints, group_t *ret,
+                      weir_error_t *err)
+{
+    *ret = (group_t){
+        .store = store, .db = &store->writer, .now_ms = weir_clock_ms(), .savepoints = savepoints
+    };
+    for (pending_t *p = first; p != NULL; p = p->next) {
+        *p->result = (weir_store_result_t){ 0 };
+        p->code = WEIR_OK;
+    }
+    return try_group(ret, first, err);
+}
+
+static int try_again_as_needed(store_t *store, pending_t *first, group_t *ret, weir_error_t *err)
+{
+    bool careful = store->careful > 0;
+    store->careful -= careful;
+    int rc = try_afresh(store, first, careful, ret, err);
+    if (ret->undone)
+        store->careful = CAREFUL_GROUPS;
+    if (ret->undone && !careful)
+        rc = try_afresh(store, first, true, ret, err);
+    if (rc == WEIR_FULL && make_room(store))
+        rc = try_afresh(store, first, true, ret, err);
+    return rc;
+}
+
 static void run_group(store_t *store, pending_t *first)
 {
-    int rc = WEIR_FULL;
     weir_error_t err = { 0 };
     for (const pending_t *p = first; p != NULL; p = p->next)
         store->writes++;
     group_t g;
-    for (int attempt = 0; attempt < 2 && rc == WEIR_FULL; attempt++) {
-        if (attempt > 0 && !make_room(store))
-            break;
-        g = (group_t){ .store = store, .db = &store->writer, .now_ms = weir_clock_ms() };
-        for (pending_t *p = first; p != NULL; p = p->next) {
-            *p->result = (weir_store_result_t){ 0 };
-            p->code = WEIR_OK;
-        }
-        rc = try_group(&g, first, &err);
-    }
+    int rc = try_again_as_needed(store, first, &g, &err);
     if (rc == WEIR_OK) {
         remember_group(store, first);
+        weir_sqlite_recent_publish(&store->recent);
         store->commits++;
         weir_sqlite_publish(store, &g.state);
         return;

@@ -5,6 +5,7 @@
  *   group.c       the queue and the commit      apply.c       a write, in the transaction
  *   log.c         deltas                        view.c        one state, in pages or whole
  *   sums.c        the digest of what is stored
+ *   recent.c      the newest deltas, in memory
  *
  * One connection writes: that of the thread which leads a group (group.c). A
  * bounded pool of others reads. Every statement is prepared once a connection. */
@@ -124,6 +125,18 @@ typedef struct digest_ring {
     known_digest_t known[DIGESTS_REMEMBERED];
 } digest_ring_t;
 
+enum { RECENT_BYTES = 1 << 20, RECENT_VERSIONS = 4096 };
+
+/* The newest deltas (recent.c). */
+typedef struct recent {
+    weir_buffer_t noted;              /* of the group at work: the leader's */
+    pthread_mutex_t lock;             /* of what follows */
+    uint64_t first, newest;           /* versions that are there, whole; none: newest is 0 */
+    uint64_t end;                     /* bytes ever written; the ring has the last of them */
+    uint64_t starts[RECENT_VERSIONS]; /* a version is in the slot of its number */
+    char bytes[RECENT_BYTES];
+} recent_t;
+
 typedef struct pending pending_t;
 
 typedef struct store {
@@ -146,6 +159,7 @@ typedef struct store {
     /* The leader's. */
     connection_t writer;
     state_t state;
+    unsigned careful;     /* groups that begin with savepoints */
     int64_t data_version; /* another process changes it by committing */
     sums_t sums;
     weir_digester_t *digester;
@@ -159,6 +173,7 @@ typedef struct store {
     _Atomic uint64_t version, floor, log_entries;
     _Atomic uint64_t counts[WEIR_ENTITY_TYPES];
     digest_ring_t ring;
+    recent_t recent;
 
     _Atomic uint64_t writes, commits, failures; /* since it was opened */
 
@@ -261,7 +276,9 @@ typedef struct group {
     connection_t *db;
     state_t state; /* as it will be */
     int64_t now_ms;
-    uint64_t seq; /* of the next delta of the write at work */
+    uint64_t seq;    /* of the next delta of the write at work */
+    bool savepoints; /* one around each write */
+    bool undone;     /* a write was, or, without savepoints, has to be */
 } group_t;
 
 /* What a queued call does inside its savepoint. WEIR_CONFLICT: refused. */
@@ -309,6 +326,26 @@ int weir_sqlite_sums_save(group_t *group, weir_error_t *err);
 /* In the order of versions, and before they are published. */
 void weir_sqlite_remember(store_t *store, uint64_t version, const weir_digest_t *digest);
 
+/* -- recent.c ------------------------------------------------------------------------------ */
+
+/* By the leader: a group begins; what it has noted is as it was at the mark; a delta of
+ * it; it is committed (before its versions are published); what came of others' writes
+ * is not known. */
+void weir_sqlite_recent_begin_group(recent_t *recent);
+size_t weir_sqlite_recent_mark(const recent_t *recent);
+void weir_sqlite_recent_undo(recent_t *recent, size_t mark);
+void weir_sqlite_recent_note(recent_t *recent, uint64_t version, weir_entity_type_t type,
+                             const weir_uuid_t *id, weir_str_t document);
+void weir_sqlite_recent_publish(recent_t *recent);
+void weir_sqlite_recent_forget(recent_t *recent);
+
+/* Whether all versions in (after, up_to] are there, and have no more than `bytes_max`. */
+bool weir_sqlite_recent_has(recent_t *recent, uint64_t after, uint64_t up_to, size_t bytes_max);
+/* As weir_sqlite_read_log(), whose result is in *ret; false: it is not all there, or there
+ * is no memory, and `fn` was not called. */
+bool weir_sqlite_recent_read(store_t *store, uint64_t after, uint64_t up_to, weir_delta_fn fn,
+                             void *context, int *ret);
+
 /* -- log.c, view.c ------------------------------------------------------------------------ */
 
 int weir_sqlite_read_log(connection_t *connection, uint64_t after, uint64_t up_to, weir_delta_fn fn,
@@ -332,6 +369,7 @@ int weir_sqlite_plugin_names(weir_store_t *base, weir_arena_t *arena, weir_str_t
                              size_t *ret_count, weir_error_t *err);
 int weir_sqlite_deltas(weir_store_t *base, uint64_t after, uint64_t up_to, weir_delta_fn fn,
                        void *context, weir_error_t *err);
+bool weir_sqlite_deltas_at_hand(weir_store_t *base, uint64_t after, size_t bytes_max);
 int weir_sqlite_snapshot(weir_store_t *base, weir_delta_fn fn, void *context, uint64_t *ret_version,
                          weir_error_t *err);
 const weir_digest_key_t *weir_sqlite_digest_key(const weir_store_t *base);

@@ -48,6 +48,19 @@ int weir_sqlite_read_log(connection_t *connection, uint64_t after, uint64_t up_t
     return rc;
 }
 
+/* What the log no longer has, the memory may still have: for everybody it is gone. */
+static bool is_in_log(const store_t *store, uint64_t after)
+{
+    return after >= store->floor;
+}
+
+bool weir_sqlite_deltas_at_hand(weir_store_t *base, uint64_t after, size_t bytes_max)
+{
+    store_t *store = store_of(base);
+    return is_in_log(store, after) &&
+           weir_sqlite_recent_has(&store->recent, after, store->version, bytes_max);
+}
+
 int weir_sqlite_deltas(weir_store_t *base, uint64_t after, uint64_t up_to, weir_delta_fn fn,
                        void *context, weir_error_t *err)
 {
@@ -56,8 +69,11 @@ int weir_sqlite_deltas(weir_store_t *base, uint64_t after, uint64_t up_to, weir_
     up_to = up_to < newest ? up_to : newest;
     if (after >= up_to)
         return WEIR_OK;
+    int rc = WEIR_OK;
+    if (is_in_log(store, after) && weir_sqlite_recent_read(store, after, up_to, fn, context, &rc))
+        return rc;
     connection_t *connection = NULL;
-    int rc = weir_sqlite_reader_take(store, &connection, err);
+    rc = weir_sqlite_reader_take(store, &connection, err);
     if (rc != WEIR_OK)
         return rc;
     rc = weir_sqlite_read_log(connection, after, up_to, fn, context, err);

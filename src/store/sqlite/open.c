@@ -120,6 +120,7 @@ static store_t *new_store(const weir_store_options_t *options)
     pthread_mutex_init(&store->readers_lock, NULL);
     pthread_mutex_init(&store->watch_lock, NULL);
     pthread_mutex_init(&store->ring.lock, NULL);
+    pthread_mutex_init(&store->recent.lock, NULL);
     pthread_cond_init(&store->readers_free, NULL);
     store->base.engine = &weir_sqlite_engine;
     store->options = *options;
@@ -142,6 +143,8 @@ static void close_store(weir_store_t *base)
     pthread_mutex_destroy(&store->readers_lock);
     pthread_mutex_destroy(&store->watch_lock);
     pthread_mutex_destroy(&store->ring.lock);
+    pthread_mutex_destroy(&store->recent.lock);
+    weir_buffer_release(&store->recent.noted);
     pthread_cond_destroy(&store->readers_free);
     weir_free(store->path);
     weir_free(store);
@@ -411,6 +414,7 @@ const weir_engine_t weir_sqlite_engine = {
     .count = count_rows,
     .numbers = numbers,
     .deltas = weir_sqlite_deltas,
+    .deltas_at_hand = weir_sqlite_deltas_at_hand,
     .snapshot = weir_sqlite_snapshot,
     .digest_key = weir_sqlite_digest_key,
     .digest = weir_sqlite_digest,
