@@ -8,6 +8,7 @@
 
 enum {
     SMALL_RANGE = 1024, /* versions that are never too many */
+    QUICK_BYTES = 16 * 1024,
 };
 
 int weir_encoder_new(const weir_encoder_options_t *options, weir_encoder_t **ret, weir_error_t *err)
@@ -290,6 +291,15 @@ bool weir_encoder_takes_long(weir_encoder_t *encoder, const weir_want_t *want)
         break;
     }
     return false;
+}
+
+bool weir_encoder_is_quick(weir_encoder_t *encoder, const weir_want_t *want)
+{
+    weir_store_t *store = encoder->options.store;
+    return (want->kind == WEIR_WANT_DELTAS || want->kind == WEIR_WANT_GET_DELTA) &&
+           want->level >= weir_compat_newest() &&
+           weir_store_deltas_at_hand(store, want->version, QUICK_BYTES) &&
+           encoder_needs_all(encoder, want, weir_store_version(store)) == NULL;
 }
 
 /* What is kept under which key; false for what is never kept. */

@@ -68,6 +68,9 @@ int weir_encoder_answer(weir_encoder_t *encoder, const weir_want_t *want, weir_a
  * already (NULL: not). Neither reads the store nor waits. */
 bool weir_encoder_takes_long(weir_encoder_t *encoder, const weir_want_t *want);
 weir_answer_t *weir_encoder_ready(weir_encoder_t *encoder, const weir_want_t *want);
+/* Whether making the answer takes some microseconds: a few changes that are in memory and
+ * go out as they are. Then handing it to a thread would cost more than making it. */
+bool weir_encoder_is_quick(weir_encoder_t *encoder, const weir_want_t *want);
 
 /* The log still has everything after `version`: a set of pages since then can be mended. */
 bool weir_encoder_holds(weir_encoder_t *encoder, uint64_t version);

@@ -10,6 +10,7 @@
 enum {
     INCREMENT_TASKS_MAX = 4, /* threads that encode at a time: the Admin API needs the others */
     FULL_TASKS_MAX = 1,      /* one makes a full dump, the rest would only wait for it */
+    QUICK_MAX = 16,          /* answers made by the event loop itself before it looks around */
 };
 
 /* One question to the encoder, on its way through the thread pool. */
@@ -127,7 +128,7 @@ static void ngx_http_weir_work_done(ngx_http_weir_work_t *work)
     ngx_free((ngx_thread_task_t *)work - 1);
 }
 
-/* In a thread. */
+/* In a thread, or, what is quick, in the event loop. */
 static void encode(void *data, ngx_log_t *log)
 {
     ngx_http_weir_work_t *work = data;
@@ -184,15 +185,27 @@ static ngx_flag_t in_the_making(const ngx_http_weir_lane_t *lane, const weir_wan
     return 0;
 }
 
+/* If it is there already, or takes no longer than waking a thread. */
+static void answer_at_once(ngx_http_weir_work_t *work, ngx_uint_t *made)
+{
+    work->answer = weir_encoder_ready(weir_cluster->encoder, &work->want);
+    if (work->answer == NULL && *made < QUICK_MAX &&
+        weir_encoder_is_quick(weir_cluster->encoder, &work->want)) {
+        ++*made;
+        encode(work, NULL);
+    }
+}
+
 static void run_lane(ngx_http_weir_lane_t *lane)
 {
+    ngx_uint_t made = 0;
     while (!ngx_queue_empty(&lane->waiting)) {
         ngx_queue_t *first = ngx_queue_head(&lane->waiting);
         ngx_http_weir_work_t *work = ngx_queue_data(first, ngx_http_weir_work_t, queue);
         const weir_want_t *want = &work->want;
         /* The analyzer does not follow ngx_queue_remove: work that is done has left the lane. */
         if (work->peer->connection != NULL) { /* NOLINT(clang-analyzer-unix.Malloc) */
-            work->answer = weir_encoder_ready(weir_cluster->encoder, want);
+            answer_at_once(work, &made);
         }
         if (work->answer == NULL && work->peer->connection != NULL &&
             (lane->running >= lane->running_max || in_the_making(lane, want))) {
