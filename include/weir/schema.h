@@ -1,6 +1,6 @@
 /* schema.h -- the language of schema tables: what a field may hold.
  *
- * Entities (src/model/entities.c) and plugin configurations
+ * Entities (src/model/entities*.c) and plugin configurations
  * (src/plugins/NAME/schema.c) are constant tables of these; one engine
  * validates, completes and describes them. Tables end with an entry of zeros.
  * Part of the public plugin ABI. */
@@ -95,6 +95,7 @@ typedef enum weir_check_kind {
     WEIR_CHECK_CONDITIONAL,
     WEIR_CHECK_AT_LEAST_ONE_WHEN, /* "conditional_at_least_one_of" */
     WEIR_CHECK_CUSTOM,
+    WEIR_CHECK_MUTUALLY_EXCLUSIVE, /* one of the fields, or none */
 } weir_check_kind_t;
 
 /* A rule over several fields. `fields`: names separated by spaces. */
@@ -102,12 +103,14 @@ struct weir_check {
     weir_check_kind_t kind;
     const char *fields;
     /* CONDITIONAL: if `if_field` is one of `if_one_of` (or none of
-     * `if_not_one_of`; of a set: every element), then `then_field` must be ...
+     * `if_not_one_of`; of a set: every element; with `if_null` also if it is null), then
+     * `then_field` must be ...
      * AT_LEAST_ONE_WHEN: if the set `if_field` contains one of `if_one_of`, and
      * none of `if_not_one_of`, one of `fields` must be given. */
     const char *if_field, *if_one_of, *if_not_one_of;
     const char *then_field, *then_one_of;
-    bool then_null, then_required, then_empty;
+    bool if_null, then_null, then_required, then_empty;
+    int (*then_check)(weir_str_t value, weir_error_t *err); /* as `check` of a field */
     const char *error; /* %s: the quoted list of fields */
     /* CUSTOM: skipped while one of `fields` is wrong or a vault reference.
      * NULL: only described. WEIR_INVALID: err->field (or "@entity" if empty)

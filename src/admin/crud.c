@@ -240,7 +240,7 @@ static int belongs(call_t *call, located_t *child, const weir_uuid_t *parent, bo
     return rc;
 }
 
-static int attempt_nested(call_t *call)
+int attempt_nested(call_t *call)
 {
     WEIR_AUTO(located) located_t parent = { 0 };
     WEIR_AUTO(located) located_t child = { 0 };

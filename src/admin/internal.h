@@ -249,6 +249,8 @@ int handle_collection(call_t *call);
 int handle_entity(call_t *call);
 int handle_nested_collection(call_t *call);
 int handle_nested_entity(call_t *call);
+/* One attempt of the same, below repeat(). */
+int attempt_nested(call_t *call);
 int handle_foreign_entity(call_t *call);
 /* Pieces that specials share. */
 /* After a write was refused: the expired rows that still hold a key go away. WEIR_AGAIN
@@ -301,6 +303,10 @@ int show_snis(call_t *call, const weir_uuid_t *certificate, weir_buffer_t *out);
 /* -- consumers.c ------------------------------------------------------------------------ */
 int handle_consumers(call_t *call);
 
+/* -- acls.c ----------------------------------------------------------------------------- */
+int before_acl(call_t *call);
+int handle_acl(call_t *call); /* the group may be named by its name */
+
 /* -- targets.c ------------------------------------------------------------------------- */
 int handle_targets(call_t *call);
 int handle_target(call_t *call);
@@ -310,6 +316,8 @@ int handle_target_health(call_t *call);
 
 /* -- plugins.c --------------------------------------------------------------------------- */
 bool plugin_is_enabled(const weir_admin_t *admin, weir_str_t name);
+/* Whether the credentials of a plugin have paths: unless the settings leave it out. */
+bool credentials_are_offered(const weir_admin_t *admin, const char *plugin);
 /* What must hold before the model looks at a plugin (admin-api 9.7). */
 int check_plugin(call_t *call, weir_write_t kind, located_t *at);
 /* PATCH without a name: the stored one joins the body; infers a form. */
@@ -319,7 +327,7 @@ int complete_plugin_patch(call_t *call, located_t *at);
 int handle_schema(call_t *call);
 int handle_plugin_schema(call_t *call);
 int handle_plugin_schema_config(call_t *call);
-int handle_no_vault(call_t *call);
+int handle_vault_schema(call_t *call);
 int handle_no_filter(call_t *call);
 int handle_validate(call_t *call);
 int handle_validate_plugin(call_t *call);

@@ -23,7 +23,7 @@ static const path_t node_paths[] = {
     { "/plugins/schema/{name}", METHOD_GET, .handle = handle_plugin_schema_config },
     { "/schemas/{name}", METHOD_GET, .handle = handle_schema },
     { "/schemas/plugins/{name}", METHOD_GET, .handle = handle_plugin_schema },
-    { "/schemas/vaults/{name}", METHOD_GET, .handle = handle_no_vault },
+    { "/schemas/vaults/{name}", METHOD_GET, .handle = handle_vault_schema },
     { "/schemas/filters/{name}", METHOD_GET, .handle = handle_no_filter },
     { "/schemas/{db_entity_name}/validate", METHOD_POST, .handle = handle_validate },
     { "/schemas/plugins/validate", METHOD_POST, .handle = handle_validate_plugin },
@@ -187,7 +187,9 @@ static int add_reference(weir_admin_t *admin, const weir_schema_t *child, const 
                                        parent->name, nested, child->name)
                          .data;
     entity.methods = ENTITY_METHODS;
-    entity.handle = handle_nested_entity;
+    entity.handle = child->type == WEIR_ACLS ? handle_acl : handle_nested_entity;
+    if (child->type == WEIR_ACLS)
+        entity.before = before_acl;
     path_t foreign = { .pattern = weir_arena_printf(&admin->arena, "/%s/{%s}/%s", child->admin_name,
                                                     child->name, field->name)
                                       .data,
@@ -207,8 +209,8 @@ static int add_reference(weir_admin_t *admin, const weir_schema_t *child, const 
 /* Credentials are there only with their plugin. */
 static bool is_offered(const weir_admin_t *admin, const weir_schema_t *schema)
 {
-    if (schema->type == WEIR_KEYAUTH_CREDENTIALS)
-        return plugin_is_enabled(admin, WEIR_STR("key-auth"));
+    if (schema->plugin != NULL && !credentials_are_offered(admin, schema->plugin))
+        return false;
     return schema->admin_name != NULL && schema->type != WEIR_TARGETS;
 }
 
@@ -224,7 +226,7 @@ static int add_entities(weir_admin_t *admin, weir_error_t *err)
              field++) {
             const weir_schema_t *parent =
                 field->type == WEIR_TYPE_FOREIGN ? weir_schema_named(weir_str(field->to)) : NULL;
-            if (parent != NULL && parent->admin_name != NULL)
+            if (parent != NULL && is_offered(admin, parent))
                 rc = add_reference(admin, schema, field, parent, err);
         }
     }

@@ -11,6 +11,19 @@ bool plugin_is_enabled(const weir_admin_t *admin, weir_str_t name)
     return false;
 }
 
+/* Of a plugin that is not in this build they are kept and sent to the data planes all the
+ * same: they let nobody in by themselves. */
+bool credentials_are_offered(const weir_admin_t *admin, const char *plugin)
+{
+    const weir_settings_t *settings = admin->options.settings;
+    for (size_t n = weir_setting_count(settings, "plugins"); n > 0; n--) {
+        const char *name = weir_setting_item(settings, "plugins", n - 1);
+        if (strcmp(name, "bundled") == 0 || strcmp(name, plugin) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool share_a_protocol(const weir_json_t *a, const weir_json_t *b)
 {
     for (const weir_json_t *one = weir_json_first(a); one != NULL; one = weir_json_next(one))

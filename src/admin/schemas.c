@@ -36,8 +36,11 @@ int handle_plugin_schema_config(call_t *call)
     return answer_plugin(call, true);
 }
 
-int handle_no_vault(call_t *call)
+int handle_vault_schema(call_t *call)
 {
+    const weir_plugin_schema_t *vault = weir_vault_schema(call->parameters[0]);
+    if (vault != NULL)
+        return answer_described(call, weir_plugin_schema_describe(vault, false));
     return answer_message(call, 404, "No vault named '%.*s'", WEIR_STR_ARG(call->parameters[0]));
 }
 

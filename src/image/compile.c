@@ -276,6 +276,14 @@ int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
         put_str(out, weir_json_get_string(entity, "key", absent));
         break;
     }
+    case WEIR_OAUTH2_AUTHORIZATION_CODES:
+    case WEIR_OAUTH2_TOKENS: { /* of no consumer, and found by nobody: only its end counts */
+        weir_uuid_t nobody = { { 0 } };
+        put_uuid(out, &nobody);
+        put_u64(out, (uint64_t)weir_json_get_number(entity, "ttl", 0));
+        put_str(out, absent);
+        break;
+    }
     case WEIR_CERTIFICATES:
         put_str(out, weir_json_get_string(entity, "cert", absent));
         put_str(out, weir_json_get_string(entity, "key", absent));
@@ -298,6 +306,14 @@ int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
     case WEIR_PARAMETERS:
     case WEIR_UPSTREAMS:
     case WEIR_TARGETS:
+    case WEIR_BASICAUTH_CREDENTIALS:
+    case WEIR_HMACAUTH_CREDENTIALS:
+    case WEIR_JWT_SECRETS:
+    case WEIR_ACLS:
+    case WEIR_OAUTH2_CREDENTIALS:
+    case WEIR_VAULTS:
+    case WEIR_KEY_SETS:
+    case WEIR_KEYS:
         break; /* workers do not read these (yet): the version says that it is good */
     case WEIR_ENTITY_NONE:
     case WEIR_ENTITY_TYPES:

@@ -220,6 +220,9 @@ int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
         int rc = index_credential(w, type, id, record, add, err);
         return rc == WEIR_OK ? index_expiry(w, type, id, record, add, err) : rc;
     }
+    case WEIR_OAUTH2_AUTHORIZATION_CODES:
+    case WEIR_OAUTH2_TOKENS:
+        return index_expiry(w, type, id, record, add, err);
     case WEIR_SERVICES: {
         service_view_t view;
         if (!view_service(record, &view))
@@ -245,6 +248,14 @@ int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
     case WEIR_CA_CERTIFICATES:
     case WEIR_UPSTREAMS:
     case WEIR_TARGETS:
+    case WEIR_BASICAUTH_CREDENTIALS:
+    case WEIR_HMACAUTH_CREDENTIALS:
+    case WEIR_JWT_SECRETS:
+    case WEIR_ACLS:
+    case WEIR_OAUTH2_CREDENTIALS:
+    case WEIR_VAULTS:
+    case WEIR_KEY_SETS:
+    case WEIR_KEYS:
     case WEIR_ENTITY_NONE:
     case WEIR_ENTITY_TYPES:
         break; /* found by id */

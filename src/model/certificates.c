@@ -60,14 +60,14 @@ static int library_failure(const char *what, const char *call, weir_error_t *err
     char text[200];
     ERR_error_string_n(number, text, sizeof(text));
     ERR_clear_error();
-    return weir_error_set(err, WEIR_INVALID, NULL, "invalid %s: %s %s:crypto:0:", what, call, text);
+    return weir_error_set(err, WEIR_INVALID, NULL, "%s%s %s:crypto:0:", what, call, text);
 }
 
 int weir_check_certificate(weir_str_t value, weir_error_t *err)
 {
     WEIR_AUTO(x509) X509 *certificate = parse_certificate(value);
     if (certificate == NULL)
-        return library_failure("certificate", "x509.new:", err);
+        return library_failure("invalid certificate: ", "x509.new:", err);
     ERR_clear_error();
     return WEIR_OK;
 }
@@ -76,10 +76,56 @@ int weir_check_key(weir_str_t value, weir_error_t *err)
 {
     WEIR_AUTO(pkey) EVP_PKEY *key = parse_key(value);
     if (key == NULL)
-        return library_failure("key", "pkey.new:load_key:", err);
+        return library_failure("invalid key: ", "pkey.new:load_key:", err);
     ERR_clear_error();
     return WEIR_OK;
 }
+
+int weir_check_signature_key(weir_str_t value, weir_error_t *err)
+{
+    WEIR_AUTO(pkey) EVP_PKEY *key = parse_key(value);
+    ERR_clear_error();
+    return key != NULL ? WEIR_OK : weir_error_set(err, WEIR_INVALID, NULL, "invalid key");
+}
+
+/* -- pairs of keys ------------------------------------------------------------ */
+
+static EVP_PKEY *parse_half(weir_str_t text, bool private)
+{
+    WEIR_AUTO(bio) BIO *bio = BIO_new_mem_buf(text.data, (int)text.len);
+    if (bio == NULL)
+        return NULL;
+    return private ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL)
+                   : PEM_read_bio_PUBKEY(bio, NULL, no_passphrase, NULL);
+}
+
+/* Text that is to be read as a key: there, and no reference to a vault. */
+static bool is_key_text(weir_str_t text)
+{
+    return text.data != NULL && !weir_str_starts(text, WEIR_STR("{vault://"));
+}
+
+int weir_check_pem_pair(const weir_json_t *pem, weir_error_t *err)
+{
+    weir_str_t public_text = weir_json_get_string(pem, "public_key", (weir_str_t){ NULL, 0 });
+    weir_str_t private_text = weir_json_get_string(pem, "private_key", (weir_str_t){ NULL, 0 });
+    WEIR_AUTO(pkey)
+    EVP_PKEY *public = is_key_text(public_text) ? parse_half(public_text, false) : NULL;
+    if (public == NULL && is_key_text(public_text)) {
+        ERR_clear_error();
+        return weir_error_set(err, WEIR_INVALID, NULL, "could not load public key");
+    }
+    WEIR_AUTO(pkey)
+    EVP_PKEY *private = is_key_text(private_text) ? parse_half(private_text, true) : NULL;
+    if (private == NULL && is_key_text(private_text))
+        return library_failure("could not load private key", "pkey.new:load_key:", err);
+    ERR_clear_error();
+    if (public != NULL && private != NULL && EVP_PKEY_eq(public, private) != 1)
+        return weir_error_set(err, WEIR_INVALID, NULL, "public key does not match private key");
+    return WEIR_OK;
+}
+
+/* -- certificates and their keys ------------------------------------------------ */
 
 static int check_pair(const weir_json_t *entity, const char *cert_name, const char *key_name,
                       const char *reason, weir_error_t *err)
@@ -171,7 +217,7 @@ int weir_certificate_digest(weir_str_t pem, char ret[65], weir_error_t *err)
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     if (certificate == NULL || X509_digest(certificate, EVP_sha256(), digest, &len) != 1)
-        return library_failure("certificate", "x509.new:", err);
+        return library_failure("invalid certificate: ", "x509.new:", err);
     for (unsigned i = 0; i < len && i < 32; i++) {
         ret[2 * i] = hex[digest[i] >> 4];
         ret[2 * i + 1] = hex[digest[i] & 15];

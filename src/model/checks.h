@@ -29,12 +29,19 @@ int weir_check_method(weir_str_t value, weir_error_t *err);
 int weir_check_cookie_name(weir_str_t value, weir_error_t *err);
 int weir_check_certificate(weir_str_t value, weir_error_t *err);
 int weir_check_key(weir_str_t value, weir_error_t *err);
+int weir_check_signature_key(weir_str_t value, weir_error_t *err); /* in words of its own */
+int weir_check_uri(weir_str_t value, weir_error_t *err);           /* absolute, no fragment */
+
+/* A record of `private_key` and `public_key`, each of them PEM text or a vault reference. */
+int weir_check_pem_pair(const weir_json_t *pem, weir_error_t *err);
 
 /* Over a whole entity. */
 int weir_check_cert_matches_key(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
 int weir_check_cert_alt_matches_key_alt(const weir_json_t *entity, int64_t now_s,
                                         weir_error_t *err);
 int weir_check_cert_types_differ(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
+/* The JSON Web Key in `jwk` of an entity of keys, if it has one (RFC 7517). */
+int weir_check_jwk_of_key(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
 int weir_check_single_unexpired_ca(const weir_json_t *entity, int64_t now_s, weir_error_t *err);
 
 /* `regex` must compile in PCRE2 (the value judged is "~" and the regex). */

@@ -205,7 +205,9 @@ static void rules(description_t *d, const weir_field_t *field, weir_json_t *out)
         put(d, out, "starts_with", text_value(field->starts_with));
     if (field->match_none != NULL)
         put(d, out, "match_none", patterns(d, field->match_none));
-    if (field->match != NULL)
+    if (field->match != NULL && field->match[0].error == NULL && field->match[1].regex == NULL)
+        put(d, out, "match", text_value(field->match[0].regex));
+    else if (field->match != NULL)
         put(d, out, "match_all", patterns(d, field->match));
     if (field->match_any != NULL)
         match_any(d, field, out);
@@ -314,6 +316,8 @@ static weir_json_t *describe_check(description_t *d, const weir_check_t *check)
         return single(d, "at_least_one_of", words_array(d, check->fields, false));
     case WEIR_CHECK_ONLY_ONE_OF:
         return single(d, "only_one_of", words_array(d, check->fields, false));
+    case WEIR_CHECK_MUTUALLY_EXCLUSIVE:
+        return single(d, "mutually_exclusive", words_array(d, check->fields, false));
     case WEIR_CHECK_MUTUALLY_REQUIRED:
         return single(d, "mutually_required", words_array(d, check->fields, false));
     case WEIR_CHECK_DISTINCT:

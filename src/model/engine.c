@@ -2,6 +2,7 @@
 #include "model/engine.h"
 
 #include "base/json.h"
+#include "model/tables.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -88,31 +89,27 @@ weir_json_t *weir_engine_add_entity(weir_engine_t *engine, weir_json_t *errors, 
 
 /* -- subschemas ----------------------------------------------------------- */
 
-extern const weir_field_t weir_route_http_fields[], weir_route_stream_fields[],
-    weir_route_grpc_fields[];
-extern const weir_check_t weir_route_http_checks[], weir_route_stream_checks[],
-    weir_route_grpc_checks[];
-
-/* A value in the words of the incumbent's language. */
-static weir_json_t *unknown_type(weir_engine_t *engine, const weir_json_t *value)
+/* A value in the words of the incumbent's language, between two texts. */
+static weir_json_t *unknown(weir_engine_t *engine, const char *before, const weir_json_t *value,
+                            const char *after)
 {
     switch (weir_json_kind(value)) {
     case WEIR_JSON_STRING:
-        return weir_engine_text(engine, "unknown type: %.*s",
-                                WEIR_STR_ARG(weir_json_string(value)));
+        return weir_engine_text(engine, "%s%.*s%s", before, WEIR_STR_ARG(weir_json_string(value)),
+                                after);
     case WEIR_JSON_NUMBER:
-        return weir_engine_text(engine, "unknown type: %.14g", weir_json_number(value));
+        return weir_engine_text(engine, "%s%.14g%s", before, weir_json_number(value), after);
     case WEIR_JSON_BOOLEAN:
-        return weir_engine_text(engine, "unknown type: %s",
-                                weir_json_boolean(value) ? "true" : "false");
+        return weir_engine_text(engine, "%s%s%s", before,
+                                weir_json_boolean(value) ? "true" : "false", after);
     case WEIR_JSON_NULL:
-        return weir_engine_text(engine, "unknown type: userdata: NULL");
+        return weir_engine_text(engine, "%suserdata: NULL%s", before, after);
     case WEIR_JSON_ABSENT:
     case WEIR_JSON_ARRAY:
     case WEIR_JSON_OBJECT:
         break;
     }
-    return weir_engine_text(engine, "unknown type: nil");
+    return weir_engine_text(engine, "%snil%s", before, after);
 }
 
 /* By the first protocol of the set that there is (entity-schemas:
@@ -145,7 +142,7 @@ static weir_json_t *choose_route(weir_engine_t *engine, const weir_json_t *entit
             return NULL;
         }
     }
-    return weir_engine_add(engine, NULL, "protocols", unknown_type(engine, first));
+    return weir_engine_add(engine, NULL, "protocols", unknown(engine, "unknown type: ", first, ""));
 }
 
 static weir_json_t *choose_plugin(weir_engine_t *engine, const weir_json_t *entity)
@@ -169,6 +166,22 @@ static weir_json_t *choose_plugin(weir_engine_t *engine, const weir_json_t *enti
     return NULL;
 }
 
+static weir_json_t *choose_vault(weir_engine_t *engine, const weir_json_t *entity)
+{
+    const weir_json_t *name = weir_json_get(entity, "name");
+    if (weir_json_is_null(name))
+        return weir_engine_add(engine, NULL, "name",
+                               weir_engine_text(engine, "required field missing"));
+    const weir_plugin_schema_t *vault =
+        weir_vault_schema(weir_json_get_string(entity, "name", WEIR_STR("")));
+    if (vault == NULL)
+        return weir_engine_add(engine, NULL, "name",
+                               unknown(engine, "vault '", name, "' is not installed"));
+    engine->sub_fields = vault->fields;
+    engine->sub_checks = vault->checks;
+    return NULL;
+}
+
 weir_json_t *weir_engine_subschema(weir_engine_t *engine, const weir_json_t *entity)
 {
     engine->sub_fields = NULL;
@@ -177,6 +190,8 @@ weir_json_t *weir_engine_subschema(weir_engine_t *engine, const weir_json_t *ent
         return choose_route(engine, entity);
     if (engine->schema->type == WEIR_PLUGINS)
         return choose_plugin(engine, entity);
+    if (engine->schema->type == WEIR_VAULTS)
+        return choose_vault(engine, entity);
     return NULL;
 }
 

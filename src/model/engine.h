@@ -26,7 +26,7 @@ int weir_engine_shorthands(weir_engine_t *engine, weir_write_t kind, weir_json_t
 /* The algorithm of an upstream that a read shows, whatever was written. */
 int weir_engine_upstream_algorithm(weir_json_t *entity);
 
-/* Chooses the subschema of `entity` (routes by protocol, plugins by name).
+/* Chooses the subschema of `entity` (routes by protocol, plugins and vaults by name).
  * Returns the errors object if there is none (`{"name": "plugin 'x' not ..."}`). */
 weir_json_t *weir_engine_subschema(weir_engine_t *engine, const weir_json_t *entity);
 

@@ -85,6 +85,8 @@ static bool scalar_fits(const weir_json_t *value, const char *one_of, const char
 static bool condition_holds(const weir_check_t *check, const weir_json_t *entity)
 {
     const weir_json_t *value = weir_json_get(entity, check->if_field);
+    if (check->if_null && weir_json_is_null(value))
+        return true;
     if (weir_json_kind(value) != WEIR_JSON_ARRAY)
         return scalar_fits(value, check->if_one_of, check->if_not_one_of);
     for (const weir_json_t *item = weir_json_first(value); item != NULL;
@@ -103,6 +105,11 @@ static weir_json_t *then_error(weir_engine_t *engine, const weir_check_t *check,
         return weir_engine_text(engine, "value must be null");
     if (check->then_empty && weir_json_first(value) != NULL)
         return weir_engine_text(engine, "length must be 0");
+    if (check->then_check != NULL && weir_json_kind(value) == WEIR_JSON_STRING) {
+        weir_error_t err = { 0 };
+        if (check->then_check(weir_json_string(value), &err) != WEIR_OK)
+            return weir_engine_text(engine, "%s", err.reason);
+    }
     if (check->then_one_of != NULL &&
         !weir_words_have(check->then_one_of, weir_json_string(value))) {
         weir_field_t field = { .type = WEIR_TYPE_STRING, .one_of = check->then_one_of };
@@ -217,6 +224,11 @@ weir_json_t *weir_engine_check(weir_engine_t *engine, const weir_check_t *checks
             if (given != 0 && given != total)
                 errors =
                     say(engine, errors, "all or none of these fields must be set", check->fields);
+            break;
+        case WEIR_CHECK_MUTUALLY_EXCLUSIVE:
+            if (given > 1)
+                errors = say(engine, errors, "only one or none of these fields must be set",
+                             check->fields);
             break;
         case WEIR_CHECK_DISTINCT:
             if (!all_distinct(check->fields, entity))

@@ -60,6 +60,17 @@ static const sample_t samples[] = {
       NULL, WEIR_OK },
     { WEIR_KEYAUTH_CREDENTIALS, WEIR_INSERT, "{\"consumer\":{\"username\":\"there\"},\"ttl\":-1}",
       NULL, WEIR_INVALID },
+    { WEIR_BASICAUTH_CREDENTIALS, WEIR_INSERT,
+      "{\"consumer\":{\"username\":\"there\"},\"username\":\"u\",\"password\":\"p\"}", NULL,
+      WEIR_OK },
+    { WEIR_OAUTH2_CREDENTIALS, WEIR_INSERT,
+      "{\"consumer\":{\"username\":\"there\"},\"name\":\"a\",\"hash_secret\":true}", NULL,
+      WEIR_OK },
+    { WEIR_KEYS, WEIR_INSERT,
+      "{\"kid\":\"1\",\"jwk\":\"{\\\"kid\\\":\\\"1\\\",\\\"kty\\\":\\\"OKP\\\",\\\"crv\\\":"
+      "\\\"Ed25519\\\",\\\"x\\\":\\\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\\\"}\"}",
+      NULL, WEIR_OK },
+    { WEIR_VAULTS, WEIR_INSERT, "{\"name\":\"aws\",\"prefix\":\"ab\"}", NULL, WEIR_INVALID },
 };
 
 static int write_once(const sample_t *sample, const weir_json_t *body, const weir_json_t *current,

@@ -1,6 +1,6 @@
 /* model.h -- what an entity is: schemas, validation, defaults, references.
  *
- * Everything is decided by tables (entities.c and the plugins' schema.c), read
+ * Everything is decided by tables (entities*.c and the plugins' schema.c), read
  * by one engine. Knows no storage and no network: what needs either is an
  * argument. Texts of errors are those of the incumbent (admin-api 6). */
 #ifndef WEIR_MODEL_H
@@ -27,6 +27,16 @@ typedef enum weir_entity_type {
     WEIR_TARGETS = 10,
     WEIR_PLUGINS = 11,
     WEIR_KEYAUTH_CREDENTIALS = 12,
+    WEIR_BASICAUTH_CREDENTIALS = 13,
+    WEIR_HMACAUTH_CREDENTIALS = 14,
+    WEIR_JWT_SECRETS = 15,
+    WEIR_ACLS = 16,
+    WEIR_OAUTH2_CREDENTIALS = 17,
+    WEIR_OAUTH2_AUTHORIZATION_CODES = 18,
+    WEIR_OAUTH2_TOKENS = 19,
+    WEIR_VAULTS = 20,
+    WEIR_KEY_SETS = 21,
+    WEIR_KEYS = 22,
     WEIR_ENTITY_TYPES /* one past the last */
 } weir_entity_type_t;
 
@@ -35,6 +45,7 @@ typedef struct weir_schema {
     const char *name;             /* "keyauth_credentials" */
     const char *admin_name;       /* "key-auths"; NULL: no Admin API of its own */
     const char *nested_name;      /* "key-auth": below a parent; NULL: as admin_name */
+    const char *plugin;           /* whose credentials these are; NULL: of the core */
     const char *endpoint_key;     /* unique field usable in a path; NULL: only the id */
     const char *primary_key;      /* "id"; "key" for parameters */
     const char *const *cache_key; /* fields of the composite unique key, NULL-ended; or NULL */
@@ -53,6 +64,9 @@ const weir_entity_type_t *weir_schema_order(size_t *ret_count);
 /* The plugins of this build, sorted by name. NULL for one that it lacks. */
 const weir_plugin_schema_t *weir_plugin_schema(weir_str_t name);
 const weir_plugin_schema_t *const *weir_plugin_schemas(size_t *ret_count);
+
+/* What a vault of this type adds to the schema of vaults; NULL: there is none. */
+const weir_plugin_schema_t *weir_vault_schema(weir_str_t name);
 
 /* The id by which an entity is stored. `parameters` have no UUID: theirs is the
  * version 5 UUID of their key, so that every entity has 16 bytes of identity. */
@@ -137,8 +151,8 @@ int weir_model_references(const weir_schema_t *schema, const weir_json_t *entity
                                            const weir_schema_t *to, const weir_uuid_t *id),
                           void *context);
 
-/* The answer of GET /schemas/NAME, of its plugin form, and of a plugin's config
- * alone (admin-api 9.10). NULL when memory is short. */
+/* The answer of GET /schemas/NAME, of its plugin form (also of a vault's subschema), and
+ * of a plugin's config alone (admin-api 9.10). NULL when memory is short. */
 weir_json_t *weir_schema_describe(const weir_schema_t *schema);
 weir_json_t *weir_plugin_schema_describe(const weir_plugin_schema_t *plugin, bool config_only);
 

@@ -202,3 +202,50 @@ int weir_check_route_path(weir_str_t value, weir_error_t *err)
     return weir_error_set(err, WEIR_INVALID, NULL,
                           "non-normalized path, consider use '%.*s' instead", (int)len, normal);
 }
+
+/* -- URIs ---------------------------------------------------------------------- */
+
+/* Bytes of `text` before the first of `ends`. */
+static size_t until(weir_str_t text, const char *ends)
+{
+    size_t len = 0;
+    while (len < text.len && (text.data[len] == '\0' || strchr(ends, text.data[len]) == NULL))
+        len++;
+    return len;
+}
+
+/* The scheme with its colon; 0: there is none. */
+static size_t scheme_len(weir_str_t uri)
+{
+    size_t len = 0;
+    while (len < uri.len &&
+           (isalnum((unsigned char)uri.data[len]) ||
+            (len > 0 && uri.data[len] != '\0' && strchr("+-.", uri.data[len]) != NULL)))
+        len++;
+    return len > 0 && len < uri.len && uri.data[len] == ':' ? len + 1 : 0;
+}
+
+static bool has_host(weir_str_t rest)
+{
+    if (!weir_str_starts(rest, WEIR_STR("//")))
+        return false;
+    weir_str_t authority = { rest.data + 2, rest.len - 2 };
+    authority.len = until(authority, "/");
+    const char *at = memchr(authority.data, '@', authority.len);
+    if (at != NULL) {
+        size_t skip = (size_t)(at - authority.data) + 1;
+        authority = (weir_str_t){ authority.data + skip, authority.len - skip };
+    }
+    return authority.len > 0 && authority.data[0] != ':';
+}
+
+int weir_check_uri(weir_str_t value, weir_error_t *err)
+{
+    size_t len = until(value, "#");
+    size_t scheme = scheme_len((weir_str_t){ value.data, len });
+    if (scheme == 0 || !has_host((weir_str_t){ value.data + scheme, len - scheme }))
+        return weir_error_set(err, WEIR_INVALID, NULL, "cannot parse '" WEIR_VALUE "'");
+    if (len < value.len)
+        return weir_error_set(err, WEIR_INVALID, NULL, "fragment not allowed in '" WEIR_VALUE "'");
+    return WEIR_OK;
+}

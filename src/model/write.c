@@ -4,6 +4,7 @@
  * defaults, names of references, validation, entity checks, transformations. */
 #include "model/checks.h"
 #include "model/engine.h"
+#include "model/secrets.h"
 
 #include "base/json.h"
 
@@ -321,6 +322,26 @@ static int settle(write_t *w, weir_json_t *entity, weir_json_t **ret)
     return WEIR_OK;
 }
 
+/* Secrets that are stored as hashes become those; takes `entity`, which is valid. */
+static int seal(write_t *w, const weir_json_t *sent, const weir_json_t *current,
+                weir_json_t *entity)
+{
+    if (w->kind != WEIR_UPDATE)
+        current = NULL; /* all of it is new */
+    const char *rule = weir_secrets_rule(w->schema, sent, current, entity);
+    int rc = rule == NULL ? weir_secrets_hash(w->schema, sent, current, w->env, entity) : WEIR_OK;
+    if (rule == NULL && rc == WEIR_OK)
+        return WEIR_OK;
+    weir_json_free(entity);
+    if (rc != WEIR_OK)
+        return rc;
+    weir_json_t *errors = weir_engine_add_entity(&w->engine, NULL, rule);
+    if (w->engine.failed == WEIR_OK)
+        return weir_problem_schema_violation(w->problem, errors);
+    weir_json_free(errors);
+    return WEIR_NO_MEMORY;
+}
+
 int weir_model_write(const weir_schema_t *schema, weir_write_t kind, const weir_json_t *body,
                      const weir_json_t *current, const weir_model_env_t *env, weir_json_t **ret,
                      weir_problem_t *problem)
@@ -350,6 +371,8 @@ int weir_model_write(const weir_schema_t *schema, weir_write_t kind, const weir_
         return rc;
     WEIR_AUTO(json) weir_json_t *kept = schema->ttl ? weir_json_take(entity, "ttl") : NULL;
     rc = settle(&w, entity, &entity);
+    if (rc == WEIR_OK)
+        rc = seal(&w, body, current, entity);
     if (rc != WEIR_OK)
         return rc;
     if (schema->ttl) {
@@ -402,12 +425,12 @@ int weir_model_accept(const weir_schema_t *schema, const weir_json_t *row, doubl
     weir_json_remove(entity, "ws_id");
     WEIR_AUTO(json) weir_json_t *ttl = schema->ttl ? weir_json_take(entity, "ttl") : NULL;
     drop_unknown_nulls(schema->fields, entity);
-    const weir_plugin_schema_t *plugin =
-        schema->type == WEIR_PLUGINS
-            ? weir_plugin_schema(weir_json_get_string(entity, "name", WEIR_STR("")))
-            : NULL;
-    for (const weir_field_t *f = plugin != NULL ? plugin->fields : NULL;
-         f != NULL && f->name != NULL; f++)
+    weir_str_t name = weir_json_get_string(entity, "name", WEIR_STR(""));
+    const weir_plugin_schema_t *sub = schema->type == WEIR_PLUGINS  ? weir_plugin_schema(name)
+                                      : schema->type == WEIR_VAULTS ? weir_vault_schema(name)
+                                                                    : NULL;
+    for (const weir_field_t *f = sub != NULL ? sub->fields : NULL; f != NULL && f->name != NULL;
+         f++)
         if (f->type == WEIR_TYPE_RECORD && f->fields != NULL)
             drop_unknown_nulls(f->fields, weir_json_get_mutable(entity, f->name));
     if (weir_json_is_null(weir_json_get(entity, schema->primary_key))) {
@@ -455,6 +478,9 @@ int weir_model_check_key(const weir_schema_t *schema, weir_str_t value, weir_pro
         { "key", "invalid unique key" },
         { "target", "invalid unique target" },
         { "instance_name", "invalid unique instance_name" },
+        { "prefix", "invalid unique prefix" },
+        { "client_id", "invalid unique client_id" },
+        { "access_token", "invalid unique access_token" },
     };
     const char *name = "invalid unique";
     for (size_t i = 0; i < WEIR_COUNT(names); i++)

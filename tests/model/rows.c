@@ -13,6 +13,16 @@ const weir_entity_type_t world_types[] = {
     WEIR_UPSTREAMS,
     WEIR_TARGETS,
     WEIR_KEYAUTH_CREDENTIALS,
+    WEIR_KEY_SETS,
+    WEIR_KEYS,
+    WEIR_VAULTS,
+    WEIR_ACLS,
+    WEIR_BASICAUTH_CREDENTIALS,
+    WEIR_HMACAUTH_CREDENTIALS,
+    WEIR_JWT_SECRETS,
+    WEIR_OAUTH2_CREDENTIALS,
+    WEIR_OAUTH2_AUTHORIZATION_CODES,
+    WEIR_OAUTH2_TOKENS,
 };
 const size_t world_type_count = WEIR_COUNT(world_types);
 
@@ -68,8 +78,16 @@ static void refer_by_type(world_t *w, weir_buffer_t *row, weir_entity_type_t typ
         refer(w, row, "certificate", WEIR_CERTIFICATES, any, 100);
     if (type == WEIR_TARGETS)
         refer(w, row, "upstream", WEIR_UPSTREAMS, any, 100);
-    if (type == WEIR_KEYAUTH_CREDENTIALS)
+    if (weir_schema_field(weir_schema(type), WEIR_STR("consumer")) != NULL && type != WEIR_PLUGINS)
         refer(w, row, "consumer", WEIR_CONSUMERS, any, 100);
+    if (type == WEIR_KEYS)
+        refer(w, row, "set", WEIR_KEY_SETS, any, 60);
+    if (type == WEIR_OAUTH2_AUTHORIZATION_CODES || type == WEIR_OAUTH2_TOKENS) {
+        refer(w, row, "credential", WEIR_OAUTH2_CREDENTIALS, any, 100);
+        refer(w, row, "service", WEIR_SERVICES, any, 30);
+    }
+    if (type == WEIR_OAUTH2_AUTHORIZATION_CODES)
+        refer(w, row, "plugin", WEIR_PLUGINS, any, 30);
     if (type != WEIR_PLUGINS)
         return;
     refer(w, row, "service", WEIR_SERVICES, any, 40);
@@ -158,6 +176,63 @@ static void add_plugin(world_t *w, weir_buffer_t *row, bool bad)
     }
 }
 
+static void add_ttl(world_t *w, weir_buffer_t *row)
+{
+    if (world_percent(w, 40)) /* some end within the run */
+        weir_buffer_printf(row, ",\"ttl\":%u", world_percent(w, 60) ? 1 : 5000);
+}
+
+static void add_key(world_t *w, weir_buffer_t *row)
+{
+    unsigned kid = world_below(w, NAMES);
+    weir_buffer_printf(row, ",\"name\":\"y%u\",\"kid\":\"%u\"", world_below(w, NAMES), kid);
+    if (world_percent(w, 50)) /* RFC 8037, appendix A */
+        weir_buffer_printf(row,
+                           ",\"jwk\":\"{\\\"kid\\\":\\\"%u\\\",\\\"kty\\\":\\\"OKP\\\","
+                           "\\\"crv\\\":\\\"Ed25519\\\",\\\"x\\\":"
+                           "\\\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\\\"}\",\"pem\":null",
+                           kid);
+    else
+        weir_buffer_printf(row, ",\"jwk\":null,\"pem\":{\"private_key\":\"%s\"}",
+                           pairs[world_below(w, PAIRS)].key);
+}
+
+/* What consumers prove themselves with, but for keys. */
+static void add_credential(world_t *w, weir_buffer_t *row, weir_entity_type_t type)
+{
+    switch (type) {
+    case WEIR_ACLS:
+        weir_buffer_printf(row, ",\"group\":\"g%u\"", world_below(w, NAMES));
+        break;
+    case WEIR_BASICAUTH_CREDENTIALS:
+        weir_buffer_printf(row, ",\"username\":\"b%u\",\"password\":\"p%u\"", world_below(w, NAMES),
+                           world_below(w, 9));
+        break;
+    case WEIR_HMACAUTH_CREDENTIALS:
+        weir_buffer_printf(row, ",\"username\":\"h%u\",\"secret\":\"s%u\"", world_below(w, NAMES),
+                           world_below(w, 9));
+        break;
+    case WEIR_JWT_SECRETS:
+        weir_buffer_printf(row, ",\"key\":\"j%u\",\"secret\":\"s%u\"", world_below(w, NAMES),
+                           world_below(w, 9));
+        break;
+    case WEIR_OAUTH2_CREDENTIALS:
+        weir_buffer_printf(row, ",\"name\":\"app\",\"client_id\":\"o%u\"", world_below(w, NAMES));
+        break;
+    case WEIR_OAUTH2_AUTHORIZATION_CODES:
+        weir_buffer_printf(row, ",\"code\":\"c%u\"", world_below(w, NAMES));
+        add_ttl(w, row);
+        break;
+    case WEIR_OAUTH2_TOKENS:
+        weir_buffer_printf(row, ",\"access_token\":\"a%u\",\"expires_in\":5",
+                           world_below(w, NAMES));
+        add_ttl(w, row);
+        break;
+    default:
+        fail();
+    }
+}
+
 static void add_fields(world_t *w, weir_buffer_t *row, weir_entity_type_t type, bool bad)
 {
     switch (type) {
@@ -177,8 +252,7 @@ static void add_fields(world_t *w, weir_buffer_t *row, weir_entity_type_t type, 
         break;
     case WEIR_KEYAUTH_CREDENTIALS:
         weir_buffer_printf(row, ",\"key\":\"k%u\"", world_below(w, NAMES));
-        if (world_percent(w, 40)) /* some end within the run */
-            weir_buffer_printf(row, ",\"ttl\":%u", world_percent(w, 60) ? 1 : 5000);
+        add_ttl(w, row);
         break;
     case WEIR_CERTIFICATES:
         add_pair(w, row, true);
@@ -197,6 +271,24 @@ static void add_fields(world_t *w, weir_buffer_t *row, weir_entity_type_t type, 
     case WEIR_TARGETS:
         weir_buffer_printf(row, ",\"target\":\"t%u.test:80\",\"weight\":%u", world_below(w, 20),
                            world_below(w, 9));
+        break;
+    case WEIR_KEY_SETS:
+        weir_buffer_printf(row, ",\"name\":\"z%u\"", world_below(w, NAMES));
+        break;
+    case WEIR_KEYS:
+        add_key(w, row);
+        break;
+    case WEIR_VAULTS:
+        weir_buffer_printf(row, ",\"name\":\"env\",\"prefix\":\"v%u\"", world_below(w, NAMES));
+        break;
+    case WEIR_ACLS:
+    case WEIR_BASICAUTH_CREDENTIALS:
+    case WEIR_HMACAUTH_CREDENTIALS:
+    case WEIR_JWT_SECRETS:
+    case WEIR_OAUTH2_CREDENTIALS:
+    case WEIR_OAUTH2_AUTHORIZATION_CODES:
+    case WEIR_OAUTH2_TOKENS:
+        add_credential(w, row, type);
         break;
     case WEIR_ENTITY_NONE:
     case WEIR_WORKSPACES:
@@ -225,9 +317,14 @@ static weir_json_t *parsed(const weir_buffer_t *text)
     return row;
 }
 
-static void add_tags(world_t *w, weir_buffer_t *row)
+static bool has_tags(weir_entity_type_t type)
 {
-    if (world_percent(w, 50))
+    return weir_schema_field(weir_schema(type), WEIR_STR("tags")) != NULL;
+}
+
+static void add_tags(world_t *w, weir_buffer_t *row, weir_entity_type_t type)
+{
+    if (has_tags(type) && world_percent(w, 50))
         weir_buffer_printf(row, ",\"tags\":[\"t%u\"]", world_below(w, 100));
 }
 
@@ -246,7 +343,7 @@ weir_json_t *random_row(world_t *w, weir_entity_type_t type, unsigned slot, bool
     weir_buffer_printf(&row, "{\"id\":\"%s\"", id);
     add_references(w, &row, type, slot);
     add_fields(w, &row, type, bad);
-    add_tags(w, &row);
+    add_tags(w, &row, type);
     if (bad && type != WEIR_PLUGINS)
         spoil(w, &row, type);
     weir_buffer_byte(&row, '}');
@@ -258,7 +355,11 @@ weir_json_t *random_patch(world_t *w, weir_entity_type_t type)
 {
     WEIR_AUTO(buffer) weir_buffer_t row;
     weir_buffer_init(&row, 65536);
-    weir_buffer_printf(&row, "{\"tags\":[\"p%u\"]", world_below(w, 100));
+    unsigned mark = world_below(w, 100);
+    if (has_tags(type))
+        weir_buffer_printf(&row, "{\"tags\":[\"p%u\"]", mark);
+    else
+        weir_buffer_printf(&row, "{\"scope\":\"p%u\"", mark);
     if (type != WEIR_PLUGINS && world_percent(w, 60))
         add_fields(w, &row, type, false);
     else if (type == WEIR_PLUGINS)
