@@ -1,4 +1,4 @@
-"""The recorded exchanges of the Admin API and of routing, replayed by the corpus' own tools."""
+"""The recorded exchanges of the Admin API, of routing and of plugins, replayed by the corpus' own tools."""
 
 import re
 import subprocess
@@ -13,6 +13,8 @@ CORPUS = wire_replay.CORPUS
 HERE = Path(__file__).parent / "corpus"
 ADMIN = sorted((CORPUS / "admin").glob("*.jsonl"))
 ROUTING = sorted((CORPUS / "routing").glob("*.jsonl"))
+PLUGINS = [CORPUS / "plugins" / f"{path.parent.name.replace('_', '-')}.jsonl"
+           for path in sorted((Path(__file__).parents[1] / "src" / "plugins").glob("*/phases.c"))]
 
 pytestmark = pytest.mark.skipif(not (CORPUS / "replay_admin.py").exists(),
                                 reason="no corpus: WEIR_CORPUS names its folder")
@@ -48,3 +50,14 @@ def test_routing(cluster, path):
            "--proxy", "%s:%d" % cluster.data.proxy_address,
            "--proxy-tls", "%s:%d" % cluster.data.tls_address, "--upstream-port", upstream, path,
            known=HERE / "gaps-routing.txt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
+def test_plugins(cluster, path):
+    """Those of each plugin of this build."""
+    replay("replay_proxy.py", "--mode", "entities", "--settle-ms", 200,
+           "--admin", "http://%s:%d" % cluster.control.admin_address,
+           "--proxy", "%s:%d" % cluster.data.proxy_address,
+           "--proxy-tls", "%s:%d" % cluster.data.tls_address, "--upstream-port", ports.block(9),
+           "--sink-port", ports.block(4), path, known=HERE / "gaps-plugins.txt")

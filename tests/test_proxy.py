@@ -211,6 +211,29 @@ def test_the_plugin_nearest_to_the_route_wins(cluster):
     cluster.served(sibling, 451)
 
 
+def test_a_correlation_id_goes_to_the_upstream_and_back(cluster):
+    route, path = cluster.route()
+    cluster.admin.post(f"/routes/{route['id']}/plugins", name="key-auth")
+    cluster.admin.post(f"/routes/{route['id']}/plugins", name="correlation-id",
+                       config={"header_name": "X-Id", "echo_downstream": True})
+    name = cluster.name("cora")
+    cluster.admin.post("/consumers", username=name)
+    cluster.admin.post(f"/consumers/{name}/key-auth", key=name + "-key")
+    # Never met: it comes before the plugin that says who it is.
+    cluster.admin.post(f"/consumers/{name}/plugins", name="correlation-id",
+                       config={"header_name": "X-Of-Consumer", "echo_downstream": True})
+    cluster.served(path, 401)
+    reply = cluster.served(path, headers={"apikey": name + "-key"})
+    made = reply.headers["x-id"]
+    assert "#" in made and headers_of(reply)["x-id"] == made
+    assert "x-of-consumer" not in reply.headers and "x-of-consumer" not in headers_of(reply)
+    kept = cluster.data.get(path, headers={"apikey": name + "-key", "x-id": "mine"})
+    assert kept.headers["x-id"] == headers_of(kept)["x-id"] == "mine"
+    refused = cluster.data.get(path)
+    assert refused.status == 401 and "#" in refused.headers["x-id"]
+    assert cluster.data.get(path, headers={"x-id": "mine"}).headers["x-id"] == "mine"
+
+
 def test_answers_say_how_long_it_took_and_by_whom(cluster):
     _, path = cluster.route()
     reply = cluster.served(path)

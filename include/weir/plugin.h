@@ -86,10 +86,23 @@ int weir_request_set_body(weir_request_t *request, weir_str_t body);
 /* Memory that lives as long as the request. NULL when short. */
 void *weir_request_alloc(weir_request_t *request, size_t bytes);
 int64_t weir_request_now_s(weir_request_t *request);
+int64_t weir_request_now_ms(weir_request_t *request); /* the same with milliseconds */
+/* Where the request came in. */
+typedef struct weir_connection {
+    weir_str_t server_address; /* ours, without the port; lives as long as the request */
+    uint64_t serial;           /* of the connection, in this worker */
+    uint64_t requests;         /* of this connection, with this one */
+} weir_connection_t;
+int weir_request_connection(weir_request_t *request,
+                            weir_connection_t *ret);      /* or WEIR_NO_MEMORY */
 const char *weir_request_id(weir_request_t *request);     /* 32 hexadecimal digits */
 weir_str_t weir_request_node_id(weir_request_t *request); /* text of a UUID */
 /* JSON text in the request's memory; {NULL,0} when that is short, or `value` is NULL. */
 weir_str_t weir_request_print_json(weir_request_t *request, const weir_json_t *value);
+
+/* A new random UUID (version 4) as text, terminated. WEIR_IO: no randomness. */
+enum { WEIR_UUID_TEXT_BYTES = 37 };
+int weir_random_uuid(char ret[WEIR_UUID_TEXT_BYTES]);
 
 /* Identity. `key`: the credential's key text. Copies what it returns. */
 typedef struct weir_identity {
@@ -159,6 +172,11 @@ void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t
  * less than a second or more than ten years. WEIR_UNSUPPORTED: plugin_counters_size is 0. */
 int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s, uint64_t amount,
                      uint64_t *ret);
+
+/* In header_filter: replaces all values of a header of the answer, whoever gave it;
+ * value.data NULL removes it. Not for headers that frame the message (Content-Length,
+ * Transfer-Encoding, Connection) and not for Content-Type: WEIR_INVALID. */
+int weir_request_set_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value);
 
 /* Ends the request. weir_request_answer: body as is; {NULL,0} for content_type:
  * without that header; {NULL,0} for body: none given, so the server fills in what

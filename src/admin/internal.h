@@ -331,6 +331,7 @@ int handle_vault_schema(call_t *call);
 int handle_no_filter(call_t *call);
 int handle_validate(call_t *call);
 int handle_validate_plugin(call_t *call);
+int handle_validate_vault(call_t *call);
 
 int handle_node(call_t *call);
 int handle_status(call_t *call);

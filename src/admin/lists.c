@@ -370,6 +370,12 @@ int list_values(call_t *call, const weir_json_t *list, const page_t *page, weir_
 
 /* -- tags as entities ------------------------------------------------------------------------ */
 
+/* The incumbent shows the name of the table, which is another one of vaults. */
+static const char *table_name(const weir_schema_t *schema)
+{
+    return schema == NULL ? "" : schema->type == WEIR_VAULTS ? "sm_vaults" : schema->name;
+}
+
 static int list_tags(call_t *call, weir_str_t tag, weir_str_t path)
 {
     page_t page = { 0 };
@@ -399,8 +405,8 @@ static int list_tags(call_t *call, weir_str_t tag, weir_str_t path)
         weir_uuid_format(&rows[i].id, id);
         weir_buffer_append(out, i > 0 ? WEIR_STR(",{\"tag\":") : WEIR_STR("{\"tag\":"));
         weir_json_print_string(rows[i].tag, out);
-        weir_buffer_printf(out, ",\"entity_name\":\"%s\",\"entity_id\":\"%s\"}",
-                           schema != NULL ? schema->name : "", id);
+        weir_buffer_printf(out, ",\"entity_name\":\"%s\",\"entity_id\":\"%s\"}", table_name(schema),
+                           id);
     }
     weir_str_t key = { NULL, 0 };
     if (more && count > 0) {

@@ -27,6 +27,7 @@ static const path_t node_paths[] = {
     { "/schemas/filters/{name}", METHOD_GET, .handle = handle_no_filter },
     { "/schemas/{db_entity_name}/validate", METHOD_POST, .handle = handle_validate },
     { "/schemas/plugins/validate", METHOD_POST, .handle = handle_validate_plugin },
+    { "/schemas/vaults/validate", METHOD_POST, .handle = handle_validate_vault },
     { "/config", METHOD_GET | METHOD_POST, .handle = handle_config },
     { "/cache", METHOD_DELETE, .handle = handle_cache },
     { "/cache/{key}", METHOD_DELETE | METHOD_GET, .handle = handle_cache_key },

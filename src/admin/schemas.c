@@ -146,3 +146,8 @@ int handle_validate_plugin(call_t *call)
 {
     return validate(call, weir_schema(WEIR_PLUGINS));
 }
+
+int handle_validate_vault(call_t *call)
+{
+    return validate(call, weir_schema(WEIR_VAULTS));
+}

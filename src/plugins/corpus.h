@@ -9,12 +9,16 @@
 
 #include "plugins/fixture.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
 typedef struct corpus {
     const weir_json_t *config;
     const weir_json_t *route;
     size_t path_len; /* of the route's path that matched */
     const char *id;  /* of the case */
     unsigned played, different;
+    const weir_json_t *collected[3]; /* the instances that access met, by priority */
 } corpus_t;
 
 static inline weir_str_t corpus_text(const weir_json_t *object, const char *name)
@@ -26,6 +30,24 @@ static inline void corpus_differs(corpus_t *corpus, const char *what, weir_str_t
 {
     print_error("%s: %s: %.*s\n", corpus->id, what, WEIR_STR_ARG(found));
     corpus->different++;
+}
+
+/* Whether `found` is what was recorded: that text, or one that fits "re:...". */
+static inline bool corpus_fits(weir_str_t wanted, weir_str_t found)
+{
+    if (!weir_str_starts(wanted, WEIR_STR("re:")) || found.data == NULL)
+        return weir_str_equal(wanted, found);
+    int number = 0;
+    PCRE2_SIZE offset = 0;
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)wanted.data + 3, wanted.len - 3, 0, &number, &offset, NULL);
+    assert_non_null(code);
+    pcre2_match_data *data = pcre2_match_data_create(1, NULL);
+    assert_non_null(data);
+    bool fits = pcre2_match(code, (PCRE2_SPTR)found.data, found.len, 0, 0, data, NULL) >= 0;
+    pcre2_match_data_free(data);
+    pcre2_code_free(code);
+    return fits;
 }
 
 static inline void corpus_match(corpus_t *corpus, weir_str_t target)
@@ -77,26 +99,67 @@ static inline const weir_json_t *corpus_instance(const corpus_t *corpus, weir_st
     return best;
 }
 
-/* All plugins of the build by priority; an answer or a fault ends it. */
-static inline void corpus_access(const corpus_t *corpus, weir_request_t *request)
+static const char *const corpus_by_priority[] = { "correlation-id", "key-auth",
+                                                  "request-termination" };
+
+/* The configuration of a collected instance; false: there is none. */
+static inline bool corpus_config(const weir_json_t *plugin, weir_buffer_t *ret)
 {
-    static const char *const by_priority[] = { "key-auth", "request-termination" };
-    for (size_t i = 0; i < WEIR_COUNT(by_priority) && !request->answered; i++) {
-        const weir_json_t *plugin =
-            corpus_instance(corpus, weir_str(by_priority[i]), weir_str(request->consumer));
-        if (plugin == NULL)
+    if (plugin == NULL)
+        return false;
+    weir_buffer_init(ret, 1 << 16);
+    weir_json_print(weir_json_get(plugin, "config"), ret);
+    weir_buffer_byte(ret, '\0');
+    return true;
+}
+
+/* All plugins of the build by priority; an answer or a fault ends it, but each instance is
+ * chosen when its turn comes, by what is known then (plugins 1.1). */
+static inline void corpus_access(corpus_t *corpus, weir_request_t *request)
+{
+    for (size_t i = 0; i < WEIR_COUNT(corpus_by_priority); i++) {
+        corpus->collected[i] =
+            corpus_instance(corpus, weir_str(corpus_by_priority[i]), weir_str(request->consumer));
+        WEIR_AUTO(buffer) weir_buffer_t config = { 0 };
+        if (request->answered || !corpus_config(corpus->collected[i], &config))
             continue;
-        WEIR_AUTO(buffer) weir_buffer_t config;
-        weir_buffer_init(&config, 1 << 16);
-        weir_json_print(weir_json_get(plugin, "config"), &config);
-        weir_buffer_byte(&config, '\0');
-        weir_phase_result_t result = fixture_run(request, by_priority[i], config.data);
+        weir_phase_result_t result = fixture_run(request, corpus_by_priority[i], config.data);
         assert_int_not_equal(result, WEIR_PHASE_AGAIN);
         if (result == WEIR_PHASE_ERROR)
             weir_request_fail(request, 500, WEIR_STR("An unexpected error occurred"));
         else
             assert_int_equal(result == WEIR_PHASE_ANSWER, request->answered);
     }
+}
+
+/* The later phase of all, whoever answered; and what it did to the answer. */
+static inline void corpus_header_filter(corpus_t *corpus, weir_request_t *request,
+                                        const weir_json_t *reply)
+{
+    for (size_t i = 0; i < WEIR_COUNT(corpus_by_priority); i++) {
+        const weir_plugin_t *plugin = weir_plugin(weir_str(corpus_by_priority[i]));
+        WEIR_AUTO(buffer) weir_buffer_t config = { 0 };
+        WEIR_AUTO(buffer) weir_buffer_t record = { 0 };
+        if (plugin->header_filter == NULL || !corpus_config(corpus->collected[i], &config))
+            continue;
+        fixture_compile(corpus_by_priority[i], config.data, &record);
+        plugin->header_filter(request, weir_buffer_str(&record));
+    }
+    for (size_t i = 0; i < request->answer_header_count; i++) {
+        const fixture_line_t *line = &request->answer_headers[i];
+        char name[128];
+        snprintf(name, sizeof(name), "%.*s", WEIR_STR_ARG(line->name));
+        if (!corpus_fits(weir_json_get_string(weir_json_get(reply, "headers"), name, WEIR_STR("")),
+                         line->value))
+            corpus_differs(corpus, name, line->value);
+    }
+    _Static_assert(WEIR_COUNT(corpus_by_priority) == WEIR_COUNT(corpus->collected),
+                   "a place for each plugin");
+    const weir_json_t *echoed = weir_json_get(weir_json_get(reply, "headers"), "Kong-Request-ID");
+    weir_str_t ignored;
+    if (echoed != NULL && request->answer_header_count == 0 &&
+        !weir_request_header(request, WEIR_STR("X-Echo"), 0, &ignored)) /* the upstream's own */
+        corpus_differs(corpus, "no header in the answer", weir_json_string(echoed));
 }
 
 static inline void corpus_check_answer(corpus_t *corpus, weir_request_t *request,
@@ -149,7 +212,7 @@ static inline void corpus_check_headers(corpus_t *corpus, weir_request_t *reques
         const weir_json_t *value = several ? weir_json_first(header) : header;
         for (size_t i = 0; value != NULL; i++) {
             weir_str_t found = fixture_sent(request, weir_json_name(header), i);
-            if (!weir_str_equal(found, weir_json_string(value)))
+            if (!corpus_fits(weir_json_string(value), found))
                 corpus_differs(corpus, weir_json_name(header), found);
             value = several ? weir_json_next(value) : NULL;
         }
@@ -209,6 +272,11 @@ static inline void corpus_step(corpus_t *corpus, const weir_json_t *step)
     corpus_access(corpus, &request);
     const weir_json_t *upstream = weir_json_get(reply, "upstream");
     corpus->played++;
+    corpus_header_filter(corpus, &request, reply);
+    if (weir_json_get_number(reply, "status", 0) == 502) { /* the proxy's, without an upstream */
+        fixture_release(&request);
+        return;
+    }
     if (weir_json_is_null(upstream) != request.answered)
         corpus_differs(corpus, request.answered ? "answered" : "proxied", request.answer);
     else if (request.answered)

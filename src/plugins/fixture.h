@@ -60,8 +60,10 @@ struct weir_request {
     /* the answer */
     bool answered, failed;
     int status;
-    weir_str_t content_type, answer; /* of fail: the message */
-    weir_str_t challenge;            /* WWW-Authenticate */
+    weir_str_t content_type, answer;                  /* of fail: the message */
+    weir_str_t challenge;                             /* WWW-Authenticate */
+    fixture_line_t answer_headers[FIXTURE_LINES_MAX]; /* of header_filter */
+    size_t answer_header_count;
     /* memory */
     void *blocks[FIXTURE_BLOCKS_MAX];
     size_t block_count;
@@ -249,12 +251,26 @@ void *weir_request_alloc(weir_request_t *request, size_t bytes)
     return request->blocks[request->block_count++] = block;
 }
 
+int64_t weir_request_now_ms(weir_request_t *request)
+{
+    return weir_request_now_s(request) * 1000 + 7;
+}
+
+int weir_request_connection(weir_request_t *request, weir_connection_t *ret)
+{
+    if (request->allocations_left == 0)
+        return WEIR_NO_MEMORY;
+    *ret = (weir_connection_t){ fixture_copy(request, WEIR_STR("127.0.0.1")), 12, 3 };
+    return WEIR_OK;
+}
+
+/* What plugins before have set is what the next one sees. */
 bool weir_request_header(weir_request_t *request, weir_str_t name, size_t nth, weir_str_t *ret)
 {
-    for (size_t i = 0; i < request->header_count; i++) {
-        if (!fixture_named(&request->headers[i], name) || nth-- > 0)
+    for (size_t i = 0; i < request->sent_count; i++) {
+        if (!fixture_named(&request->sent[i], name) || nth-- > 0)
             continue;
-        *ret = request->headers[i].value;
+        *ret = request->sent[i].value;
         return true;
     }
     return false;
@@ -508,6 +524,21 @@ int weir_request_answer_header(weir_request_t *request, weir_str_t name, weir_st
 {
     assert_true(weir_str_is(name, "WWW-Authenticate"));
     request->challenge = fixture_copy(request, value);
+    return WEIR_OK;
+}
+
+int weir_request_set_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < request->answer_header_count; i++)
+        if (!fixture_named(&request->answer_headers[i], name))
+            request->answer_headers[kept++] = request->answer_headers[i];
+    request->answer_header_count = kept;
+    if (value.data == NULL)
+        return WEIR_OK;
+    assert_true(kept < FIXTURE_LINES_MAX);
+    request->answer_headers[request->answer_header_count++] =
+        (fixture_line_t){ fixture_copy(request, name), fixture_copy(request, value) };
     return WEIR_OK;
 }
 

@@ -53,6 +53,25 @@ ABSENT bool weir_request_header_at(weir_request_t *request, size_t index, weir_s
     FAIL();
 }
 
+ABSENT int64_t weir_request_now_ms(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT int weir_request_connection(weir_request_t *request, weir_connection_t *ret)
+{
+    (void)request, (void)ret;
+    FAIL();
+}
+
+ABSENT int weir_request_set_answer_header(weir_request_t *request, weir_str_t name,
+                                          weir_str_t value)
+{
+    (void)request, (void)name, (void)value;
+    FAIL();
+}
+
 ABSENT int weir_request_set_header(weir_request_t *request, weir_str_t name, weir_str_t value)
 {
     (void)request, (void)name, (void)value;

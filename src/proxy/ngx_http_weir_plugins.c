@@ -8,25 +8,38 @@ static int priority_of(const ngx_http_weir_step_t *step)
     return step->plugin != NULL ? step->plugin->schema->priority : INT_MIN;
 }
 
-/* A consumer is known now: its plugins join, but nothing runs twice, and nothing
- * that comes before the plugin that has just run. Of equal priorities the name
- * that is larger comes first (plugins 1.2). */
+/* Of equal priorities the name that is larger comes first (plugins 1.2). */
+static bool comes_after(const ngx_http_weir_step_t *step, const ngx_http_weir_step_t *other)
+{
+    int priority = priority_of(step);
+    size_t common = ngx_min(step->name.len, other->name.len);
+    int order = memcmp(step->name.data, other->name.data, common);
+    bool later = order < 0 || (order == 0 && step->name.len < other->name.len);
+    return priority < priority_of(other) || (priority == priority_of(other) && later);
+}
+
+/* A consumer is known now: its plugins join, but nothing runs twice, and nothing that
+ * comes before the plugin that has just run: up to that one the plan stays what it was,
+ * also for the later phases (plugins 1.1). */
 static ngx_int_t replan(ngx_http_weir_ctx_t *ctx)
 {
-    weir_str_t name = ctx->plan[ctx->plan_at].name;
-    int done = priority_of(&ctx->plan[ctx->plan_at]);
+    const ngx_http_weir_step_t *passed = ctx->plan;
+    ngx_uint_t passed_count = ctx->plan_at + 1;
+    ngx_uint_t at = 0;
     ctx->replan = 0;
     if (ngx_http_weir_plan(ctx) != NGX_OK)
         return NGX_ERROR;
-    for (ctx->plan_at = 0; ctx->plan_at < ctx->plan_count; ctx->plan_at++) {
-        weir_str_t other = ctx->plan[ctx->plan_at].name;
-        int priority = priority_of(&ctx->plan[ctx->plan_at]);
-        size_t common = ngx_min(other.len, name.len);
-        int order = memcmp(other.data, name.data, common);
-        bool later = order < 0 || (order == 0 && other.len < name.len);
-        if (priority < done || (priority == done && later))
-            break;
-    }
+    while (at < ctx->plan_count && !comes_after(&ctx->plan[at], &passed[passed_count - 1]))
+        at++;
+    ngx_uint_t left = ctx->plan_count - at;
+    ngx_http_weir_step_t *steps = ngx_palloc(ctx->r->pool, (passed_count + left) * sizeof(*steps));
+    if (steps == NULL)
+        return NGX_ERROR;
+    ngx_memcpy(steps, passed, passed_count * sizeof(*steps));
+    ngx_memcpy(steps + passed_count, ctx->plan + at, left * sizeof(*steps));
+    ctx->plan = steps;
+    ctx->plan_count = passed_count + left;
+    ctx->plan_at = passed_count;
     return NGX_OK;
 }
 

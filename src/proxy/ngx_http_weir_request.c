@@ -239,6 +239,25 @@ int64_t weir_request_now_s(weir_request_t *request)
     return ngx_time();
 }
 
+int64_t weir_request_now_ms(weir_request_t *request)
+{
+    (void)request;
+    ngx_time_t *now = ngx_timeofday();
+    return (int64_t)now->sec * 1000 + (int64_t)now->msec;
+}
+
+int weir_request_connection(weir_request_t *request, weir_connection_t *ret)
+{
+    ngx_connection_t *c = request->r->connection;
+    ngx_str_t address = { NGX_SOCKADDR_STRLEN, ngx_pnalloc(request->r->pool, NGX_SOCKADDR_STRLEN) };
+    if (address.data == NULL || ngx_connection_local_sockaddr(c, &address, 0) != NGX_OK)
+        return WEIR_NO_MEMORY;
+    *ret = (weir_connection_t){ .server_address = ngx_http_weir_str(address),
+                                .serial = c->number,
+                                .requests = c->requests };
+    return WEIR_OK;
+}
+
 const char *weir_request_id(weir_request_t *request)
 {
     return (const char *)request->request_id;
@@ -414,6 +433,33 @@ int weir_request_answer_header(weir_request_t *request, weir_str_t name, weir_st
     return ngx_http_weir_add_header(request->r, ngx_http_weir_str(key), text) != NULL
                ? WEIR_OK
                : WEIR_NO_MEMORY;
+}
+
+/* Those that nginx keeps apart from the list: a second one would contradict them. */
+static bool is_framing(weir_str_t name)
+{
+    static const char *const names[] = { "content-length", "transfer-encoding", "connection",
+                                         "content-type" };
+    for (size_t i = 0; i < WEIR_COUNT(names); i++)
+        if (name.len == strlen(names[i]) &&
+            ngx_strncasecmp((u_char *)name.data, (u_char *)names[i], name.len) == 0)
+            return true;
+    return false;
+}
+
+int weir_request_set_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value)
+{
+    ngx_list_part_t *part = &request->r->headers_out.headers.part;
+    if (is_framing(name))
+        return WEIR_INVALID;
+    for (; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            if (headers[i].hash != 0 && headers[i].key.len == name.len &&
+                ngx_strncasecmp(headers[i].key.data, (u_char *)name.data, name.len) == 0)
+                headers[i].hash = 0; /* nginx's way to leave one out */
+    }
+    return value.data != NULL ? weir_request_answer_header(request, name, value) : WEIR_OK;
 }
 
 int weir_request_answer(weir_request_t *request, int status, weir_str_t content_type,
