@@ -449,16 +449,17 @@ static bool is_framing(weir_str_t name)
 
 int weir_request_set_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value)
 {
-    ngx_list_part_t *part = &request->r->headers_out.headers.part;
     if (is_framing(name))
         return WEIR_INVALID;
-    for (; part != NULL; part = part->next) {
+    ngx_list_part_t *part = &request->r->headers_out.headers.part;
+    do {
         ngx_table_elt_t *headers = part->elts;
         for (ngx_uint_t i = 0; i < part->nelts; i++)
             if (headers[i].hash != 0 && headers[i].key.len == name.len &&
                 ngx_strncasecmp(headers[i].key.data, (u_char *)name.data, name.len) == 0)
                 headers[i].hash = 0; /* nginx's way to leave one out */
-    }
+        part = part->next;
+    } while (part != NULL);
     return value.data != NULL ? weir_request_answer_header(request, name, value) : WEIR_OK;
 }
 
