@@ -42,6 +42,9 @@ typedef struct agent {
     unsigned tries;        /* since the last success */
     int64_t said_ms;       /* the last failure's line */
     char said[256];
+    /* What the last report said: a change that changes nothing of it costs no report. */
+    uint64_t reported_stamp; /* 0: there was none */
+    char reported_error[STATUS_ERROR_MAX];
     bool dirty;        /* commits since the last image sync */
     int64_t expire_ms; /* when something may expire; 0: look */
 } agent_t;
@@ -87,7 +90,7 @@ void agent_applied(agent_t *agent, bool full, uint64_t version, size_t entities,
 
 /* Callbacks of the client (client.h). */
 int agent_apply(void *context, const weir_update_t *update, weir_error_t *err);
-weir_json_t *agent_report(void *context);
+weir_json_t *agent_report(void *context, bool afresh);
 
 /* -- sync.c -------------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { QUARANTINED_LISTED = 100 };
+enum { QUARANTINED_LISTED = 100, QUARANTINED_SAID = WEIR_NEWS_MAX };
 
 /* -- committing ------------------------------------------------------------------------ */
 
@@ -46,17 +46,39 @@ int agent_commit(agent_t *agent, weir_image_t *image, bool full, uint64_t versio
     return WEIR_OK;
 }
 
+typedef struct saying {
+    uint64_t version; /* of what is said; 0: any */
+    uint64_t said, left_out;
+} saying_t;
+
 /* New bad entities, each once in the log. */
 static int log_quarantined(void *context, const weir_quarantined_t *q)
 {
-    const uint64_t *version = context;
-    if (q->version == *version)
-        weir_log(WEIR_LOG_WARN,
-                 "quarantined type=%.*s id=%.*s name=%.*s field=%.*s serving_older=%s "
-                 "reason=\"%.*s\"",
-                 WEIR_STR_ARG(q->type), WEIR_STR_ARG(q->id), WEIR_STR_ARG(q->name),
-                 WEIR_STR_ARG(q->field), q->serving ? "yes" : "no", WEIR_STR_ARG(q->reason));
+    saying_t *s = context;
+    if (s->version != 0 && q->version != s->version)
+        return WEIR_OK;
+    if (s->said++ >= QUARANTINED_SAID) {
+        s->left_out++;
+        return WEIR_OK;
+    }
+    weir_log(WEIR_LOG_WARN,
+             "quarantined type=%.*s id=%.*s name=%.*s field=%.*s serving_older=%s reason=\"%.*s\"",
+             WEIR_STR_ARG(q->type), WEIR_STR_ARG(q->id), WEIR_STR_ARG(q->name),
+             WEIR_STR_ARG(q->field), q->serving ? "yes" : "no", WEIR_STR_ARG(q->reason));
     return WEIR_OK;
+}
+
+/* A whole set came in many commits: all that is quarantined is looked through. A change
+ * must not cost that. */
+static void say_quarantined(agent_t *agent, bool full, uint64_t version)
+{
+    saying_t s = { .version = full ? version : 0 };
+    if (full)
+        weir_image_quarantined(agent->image, log_quarantined, &s, NULL);
+    else
+        weir_image_news(agent->image, log_quarantined, &s, &s.left_out, NULL);
+    if (s.left_out > 0)
+        weir_log(WEIR_LOG_WARN, "quarantined and not named entities=%" PRIu64, s.left_out);
 }
 
 void agent_applied(agent_t *agent, bool full, uint64_t version, size_t entities, int64_t took_us)
@@ -65,9 +87,7 @@ void agent_applied(agent_t *agent, bool full, uint64_t version, size_t entities,
              "applied version=%" PRIu64 " deltas=%zu full=%s us=%" PRId64, version, entities,
              full ? "yes" : "no", took_us);
     status_applied(&agent->status, full, entities, took_us);
-    weir_image_state_t state;
-    if (weir_image_state(agent->image, &state, NULL) == WEIR_OK && state.quarantined > 0)
-        weir_image_quarantined(agent->image, log_quarantined, &version, NULL);
+    say_quarantined(agent, full, version);
 }
 
 /* -- kong.sync.v2 ------------------------------------------------------------------------ */
@@ -117,7 +137,7 @@ static int report_one(void *context, const weir_quarantined_t *q)
         { "field", q->field }, { "reason", q->reason },
     };
     if (r->count++ >= QUARANTINED_LISTED)
-        return WEIR_OK; /* counted, not listed */
+        return WEIR_AGAIN; /* the others are counted, not listed */
     weir_json_t *entry = weir_json_new_object();
     int rc = entry != NULL ? WEIR_OK : WEIR_NO_MEMORY;
     for (size_t i = 0; rc == WEIR_OK && i < WEIR_COUNT(members); i++)
@@ -130,16 +150,15 @@ static int report_one(void *context, const weir_quarantined_t *q)
     return rc;
 }
 
-weir_json_t *agent_report(void *context)
+static weir_json_t *make_report(agent_t *agent, uint64_t quarantined)
 {
-    agent_t *agent = context;
     report_t r = { weir_json_new_array(), 0 };
     weir_json_t *report = weir_json_new_object();
     int rc = r.list != NULL && report != NULL ? WEIR_OK : WEIR_NO_MEMORY;
-    if (rc == WEIR_OK)
+    if (rc == WEIR_OK && quarantined > 0)
         rc = weir_image_quarantined(agent->image, report_one, &r, NULL);
     if (rc == WEIR_OK)
-        rc = weir_json_set(report, "quarantined_count", weir_json_new_number((double)r.count));
+        rc = weir_json_set(report, "quarantined_count", weir_json_new_number((double)quarantined));
     if (rc == WEIR_OK) {
         rc = weir_json_set(report, "quarantined", r.list);
         r.list = NULL;
@@ -153,4 +172,19 @@ weir_json_t *agent_report(void *context)
     weir_json_free(r.list);
     weir_json_free(report);
     return NULL;
+}
+
+weir_json_t *agent_report(void *context, bool afresh)
+{
+    agent_t *agent = context;
+    weir_image_state_t state;
+    if (weir_image_state(agent->image, &state, NULL) != WEIR_OK)
+        return NULL;
+    if (!afresh && state.quarantine_stamp == agent->reported_stamp &&
+        strcmp(agent->reported_error, agent->status.last_error) == 0)
+        return NULL;
+    weir_json_t *report = make_report(agent, state.quarantined);
+    agent->reported_stamp = report != NULL ? state.quarantine_stamp : 0;
+    snprintf(agent->reported_error, sizeof(agent->reported_error), "%s", agent->status.last_error);
+    return report;
 }

@@ -8,7 +8,7 @@
 #include "base/settings.h"
 #include "model/digest.h"
 
-enum { PATH_MAX_BYTES = 4096, STATUS_EVERY_MS = 1000 };
+enum { PATH_MAX_BYTES = 4096, STATUS_EVERY_MS = 1000, STATUS_ERROR_MAX = 512 };
 
 /* Why everything came instead of increments. */
 typedef enum status_resync {
@@ -52,7 +52,7 @@ typedef struct status {
     int64_t heard_said_ms;
     uint64_t resyncs[RESYNC_REASONS];
     status_resync_t expected; /* why the next one will have come */
-    char last_error[512], last_resync[64];
+    char last_error[STATUS_ERROR_MAX], last_resync[64];
     bool last_full; /* the last batch was everything */
     bool changed;
     int64_t written_ms;

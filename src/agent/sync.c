@@ -61,17 +61,21 @@ static int on_sums(void *context, bool staged, weir_digest_t *sums, weir_error_t
 
 static int put_entities(weir_batch_t *batch, const weir_json_t *list, weir_error_t *err)
 {
-    int rc = WEIR_OK;
-    for (const weir_json_t *e = weir_json_first(list); rc == WEIR_OK && e != NULL;
-         e = weir_json_next(e)) {
+    size_t count = 0;
+    WEIR_AUTO(free) weir_batch_row_t *rows = weir_calloc(weir_json_count(list) + 1, sizeof(*rows));
+    if (rows == NULL)
+        return weir_error_memory(err);
+    for (const weir_json_t *e = weir_json_first(list); e != NULL; e = weir_json_next(e)) {
         weir_sync_entity_t entity;
         weir_sync_entity(e, &entity);
-        rc = entity.entity == NULL
-                 ? weir_batch_delete_id(batch, entity.type, &entity.id, err)
-                 : weir_batch_put_told(batch, entity.type, &entity.id, entity.entity,
-                                       entity.has_hash ? &entity.hash : NULL, err);
+        rows[count++] = (weir_batch_row_t){ .type = entity.type,
+                                            .has_id = true,
+                                            .id = entity.id,
+                                            .has_hash = entity.has_hash,
+                                            .hash = entity.hash,
+                                            .row = entity.entity };
     }
-    return rc;
+    return weir_batch_put_rows(batch, rows, count, err);
 }
 
 typedef struct filling {

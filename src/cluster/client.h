@@ -109,8 +109,9 @@ typedef struct weir_client_options {
     const weir_client_sync_t *sync; /* weir.sync.v1; borrowed; NULL: not offered */
     bool zstd;                      /* ... with zstd, if the control plane wants that */
     /* {"quarantined":[...],"quarantined_count":n,"last_error":...}: for a control
-     * plane that takes reports. NULL: none. The client frees it. */
-    weir_json_t *(*report)(void *context);
+     * plane that takes reports. NULL: none, or, unless it is wanted `afresh` (by a connection
+     * that has had none), nothing else than the last time. The client frees it. */
+    weir_json_t *(*report)(void *context, bool afresh);
     void (*event)(void *context, const char *text);
 } weir_client_options_t;
 

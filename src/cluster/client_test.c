@@ -38,8 +38,9 @@ static int on_apply(void *context, const weir_update_t *update, weir_error_t *er
     return WEIR_OK;
 }
 
-static weir_json_t *on_report(void *context)
+static weir_json_t *on_report(void *context, bool afresh)
 {
+    (void)afresh;
     talk_t *t = context;
     return t->report != NULL ? fixture_json(t->report) : NULL;
 }

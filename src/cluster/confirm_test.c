@@ -41,8 +41,9 @@ static int on_batch(void *context, const weir_sync_batch_t *batch, weir_sync_app
     return WEIR_OK;
 }
 
-static weir_json_t *on_report(void *context)
+static weir_json_t *on_report(void *context, bool afresh)
 {
+    (void)afresh;
     char text[256];
     char id[WEIR_UUID_TEXT + 1];
     weir_uuid_t uuid;

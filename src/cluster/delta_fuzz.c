@@ -21,9 +21,9 @@ static int on_apply(void *context, const weir_update_t *update, weir_error_t *er
     return update->version % 5 == 4 ? weir_error_set(err, WEIR_FULL, NULL, "full") : WEIR_OK;
 }
 
-static weir_json_t *on_report(void *context)
+static weir_json_t *on_report(void *context, bool afresh)
 {
-    (void)context;
+    (void)context, (void)afresh;
     return weir_json_new_object();
 }
 

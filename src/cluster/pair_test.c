@@ -54,8 +54,9 @@ static int client_applies(void *context, const weir_update_t *update, weir_error
     return WEIR_OK;
 }
 
-static weir_json_t *client_reports(void *context)
+static weir_json_t *client_reports(void *context, bool afresh)
 {
+    (void)afresh;
     ((pair_t *)context)->reports++;
     return fixture_json("{\"quarantined\":[{\"type\":\"routes\",\"id\":\"x\",\"name\":\"\","
                         "\"field\":\"paths\",\"reason\":\"bad\"}],\"quarantined_count\":1,"

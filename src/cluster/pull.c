@@ -94,10 +94,17 @@ int pull_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err)
 
 /* -- telling --------------------------------------------------------------------------------- */
 
+/* NULL: nothing to say, or nothing new on this connection. */
+static weir_json_t *new_report(const weir_client_t *c)
+{
+    return c->options.report != NULL ? c->options.report(c->options.context, c->reported == NULL)
+                                     : NULL;
+}
+
 int pull_report(weir_client_t *c, weir_error_t *err)
 {
-    weir_json_t *report = c->options.report != NULL ? c->options.report(c->options.context) : NULL;
-    if (!c->weir_peer || report == NULL || weir_json_equal(report, c->reported)) {
+    weir_json_t *report = c->weir_peer ? new_report(c) : NULL;
+    if (report == NULL || weir_json_equal(report, c->reported)) {
         weir_json_free(report);
         return WEIR_OK; /* nothing else than before */
     }
@@ -219,7 +226,7 @@ static int tell_refused(weir_client_t *c, const weir_json_t *space, const char *
 static int tell_quarantined(weir_client_t *c, const weir_json_t *space, weir_error_t *err)
 {
     WEIR_AUTO(json)
-    weir_json_t *report = c->options.report != NULL ? c->options.report(c->options.context) : NULL;
+    weir_json_t *report = new_report(c);
     const weir_json_t *quarantined = weir_json_get(report, "quarantined");
     if (weir_json_first(quarantined) == NULL || weir_json_equal(report, c->reported))
         return WEIR_OK;

@@ -23,8 +23,9 @@ int weir_batch_begin(weir_image_t *image, bool full, uint64_t version, weir_batc
     batch->full = full;
     batch->version = version;
     weir_buffer_init(&batch->pending, SIZE_MAX / 2);
-    weir_buffer_init(&batch->text, DOCUMENT_BYTES_MAX);
+    prepared_init(&batch->row);
     weir_buffer_init(&batch->differences, SIZE_MAX / 2);
+    weir_buffer_init(&batch->news, SIZE_MAX / 2);
     int code = mdb_txn_begin(image->env, NULL, 0, &batch->txn);
     int rc = code == 0 ? load_state(image, batch->txn, &batch->state, err)
                        : lmdb_error(code, err, "begin");
@@ -51,8 +52,9 @@ void weir_batch_abort(weir_batch_t *batch)
         mdb_txn_abort(batch->txn);
     sums_forget(batch);
     weir_buffer_release(&batch->pending);
-    weir_buffer_release(&batch->text);
+    prepared_release(&batch->row);
     weir_buffer_release(&batch->differences);
+    weir_buffer_release(&batch->news);
     weir_free(batch->seen);
     weir_free(batch);
 }
@@ -70,56 +72,6 @@ int read_document(weir_batch_t *batch, const entity_key_t *key, weir_str_t *ret,
 
 /* -- put -----------------------------------------------------------------------------------------
  */
-
-/* Key of a row whose type, or whose id, is unknown here; `id` and `row` as far as they
- * are known. Its first bytes are those of the id: it lies in the id's bucket. */
-static entity_key_t odd_key(weir_entity_type_t type, weir_str_t type_name, const weir_uuid_t *id,
-                            const weir_json_t *row, weir_uuid_t *ret_id)
-{
-    static const weir_uuid_t space = { { 0x51, 0x0b, 0x5e, 0x11, 0x9d, 0x4a, 0x4c, 0x7e, 0x8b, 0x02,
-                                         0x43, 0xfa, 0x68, 0x11, 0x0c, 0x3d } };
-    char id_text[WEIR_UUID_TEXT + 1];
-    WEIR_AUTO(buffer) weir_buffer_t text;
-    weir_buffer_init(&text, DOCUMENT_BYTES_MAX);
-    weir_buffer_append(&text, type_name);
-    weir_buffer_byte(&text, ':');
-    weir_str_t own = weir_json_get_string(row, "id", (weir_str_t){ NULL, 0 });
-    bool known = id != NULL || weir_uuid_parse(own, ret_id) == WEIR_OK;
-    if (id != NULL)
-        *ret_id = *id;
-    if (known)
-        weir_uuid_format(ret_id, id_text);
-    if (known || own.data != NULL)
-        weir_buffer_append(&text, known ? weir_str(id_text) : own);
-    else
-        weir_json_print(row, &text);
-    weir_uuid_t named;
-    weir_uuid_named(&space, weir_buffer_str(&text), &named);
-    if (known)
-        memcpy(named.bytes, ret_id->bytes, 2);
-    else
-        *ret_id = named;
-    return entity_key(type, &named);
-}
-
-/* Which entity a row is, and what is hashed of it. */
-static entity_key_t identify(const weir_schema_t *schema, weir_str_t type, const weir_uuid_t *id,
-                             const weir_json_t *row, told_t *told)
-{
-    entity_key_t key;
-    weir_uuid_t own;
-    told->type = schema != NULL ? weir_str(schema->name) : type;
-    if (schema == NULL)
-        return odd_key(WEIR_ENTITY_NONE, type, id, row, &told->id);
-    if (id != NULL)
-        key = entity_key(schema->type, id);
-    else if (weir_entity_id(schema, row, &own) == WEIR_OK)
-        key = entity_key(schema->type, &own);
-    else
-        key = odd_key(schema->type, type, NULL, row, &told->id);
-    told->id = entity_key_id(&key);
-    return key;
-}
 
 /* What a put found under its key. */
 typedef enum before { BEFORE_NOTHING, BEFORE_OTHER, BEFORE_SAME } before_t;
@@ -141,31 +93,31 @@ static int compare_stored(weir_batch_t *batch, const entity_key_t *key, const to
         *ret = BEFORE_SAME;
         return WEIR_OK;
     }
-    return sums_count(batch, ret_told, stored, false, err);
+    return sums_discount(batch, ret_told, stored, err);
 }
 
 /* Stores the document and counts it. */
-static int put_document(weir_batch_t *batch, const entity_key_t *key, const told_t *told,
-                        const weir_json_t *row, before_t *ret, weir_error_t *err)
+static int put_document(weir_batch_t *batch, prepared_t *p, before_t *ret, weir_error_t *err)
 {
-    weir_buffer_clear(&batch->text);
-    if (weir_json_print(row, &batch->text) != WEIR_OK)
-        return weir_error_set(err, batch->text.failed, NULL,
-                              "a document does not fit into %d bytes", DOCUMENT_BYTES_MAX);
     told_t before;
-    weir_str_t text = weir_buffer_str(&batch->text);
-    int rc = compare_stored(batch, key, told, text, &before, ret, err);
+    weir_str_t text = weir_buffer_str(&p->text);
+    int rc = compare_stored(batch, &p->key, &p->told, text, &before, ret, err);
     if (rc != WEIR_OK || *ret == BEFORE_SAME)
         return rc;
     batch->state.entities += *ret == BEFORE_NOTHING;
-    note_change(&batch->state, key->bytes[0]);
-    MDB_val k = val_key(key);
+    note_change(&batch->state, p->key.bytes[0]);
+    MDB_val k = val_key(&p->key);
     MDB_val value = val(text.data, text.len);
     int code = mdb_put(batch->txn, batch->image->dbi[DB_DOCUMENTS], &k, &value, 0);
     if (code != 0)
         return lmdb_error(code, err, "documents");
-    rc = told_store(batch, key, told, before.stored, err);
-    return rc == WEIR_OK ? sums_count(batch, told, text, true, err) : rc;
+    rc = told_store(batch, &p->key, &p->told, before.stored, err);
+    if (rc != WEIR_OK || batch->state.has_digest == 0)
+        return rc;
+    rc = prepare_hash(batch->image->digester, p, err);
+    if (rc == WEIR_OK)
+        sums_change(batch, &p->told.id, &p->hash, true);
+    return rc;
 }
 
 static void note_workspace(weir_batch_t *batch, const weir_json_t *entity)
@@ -175,62 +127,66 @@ static void note_workspace(weir_batch_t *batch, const weir_json_t *entity)
         weir_uuid_parse(id, &batch->state.workspace);
 }
 
-static int judge_row(weir_batch_t *batch, const weir_schema_t *schema, const entity_key_t *key,
-                     const weir_json_t *row, before_t before, weir_error_t *err)
+static int judge_row(weir_batch_t *batch, prepared_t *p, before_t before, weir_error_t *err)
 {
-    weir_error_t why = { 0 };
     links_t nothing = { .count = 0 };
-    WEIR_AUTO(json) weir_json_t *entity = NULL;
-    if (before == BEFORE_SAME && is_good(batch, key) && !quarantine_has(batch, key))
+    if (before == BEFORE_SAME && is_good(batch, &p->key) && !quarantine_has(batch, &p->key))
         return WEIR_OK;
-    int rc = accept_row(schema, key, row, &entity, &why);
+    int rc = prepare_entity(p, err);
     if (rc == WEIR_INVALID)
-        return refuse(batch, key, weir_str(schema->name), row, &nothing, why.field, why.reason,
-                      err);
+        return refuse(batch, &p->key, weir_str(p->schema->name), p->row, &nothing, p->why.field,
+                      p->why.reason, err);
     if (rc != WEIR_OK)
-        return weir_error_memory(err);
-    if (schema->type == WEIR_WORKSPACES)
-        note_workspace(batch, entity);
-    return judge(batch, schema, key, entity, before == BEFORE_NOTHING, false, err);
+        return rc;
+    if (p->schema->type == WEIR_WORKSPACES)
+        note_workspace(batch, p->entity);
+    return judge(batch, p, before == BEFORE_NOTHING, false, err);
 }
 
-int put_row(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id, const weir_json_t *row,
-            const weir_digest_t *hash, weir_error_t *err)
+int put_prepared(weir_batch_t *batch, prepared_t *p, weir_error_t *err)
 {
     enum { COOL_EVERY = 128 }; /* each page that is touched brings its neighbours */
-    const weir_schema_t *schema = weir_schema_named(type);
     links_t nothing = { .count = 0 };
-    told_t told = { .has_hash = hash != NULL };
+    before_t before = BEFORE_NOTHING;
     if (batch->image->filling)
         cool_each(batch->image, ++batch->puts, COOL_EVERY);
-    before_t before = BEFORE_NOTHING;
-    if (hash != NULL)
-        told.hash = *hash;
-    entity_key_t key = identify(schema, type, id, row, &told);
-    int rc = bucket_check(batch, &told.id, err);
+    int rc = bucket_check(batch, &p->told.id, err);
     if (rc == WEIR_OK)
-        rc = put_document(batch, &key, &told, row, &before, err);
+        rc = put_document(batch, p, &before, err);
     if (rc == WEIR_OK && (batch->full || batch->in_bucket))
-        rc = seen_add(batch, &key, err);
+        rc = seen_add(batch, &p->key, err);
     if (rc == WEIR_OK && batch->in_bucket && before != BEFORE_SAME)
         rc = bucket_note(
             batch, before == BEFORE_NOTHING ? WEIR_DIFFERENCE_MISSING : WEIR_DIFFERENCE_DOCUMENT,
-            &told, row, err);
+            &p->told, p->row, err);
     if (rc != WEIR_OK)
         return rc;
-    return schema != NULL ? judge_row(batch, schema, &key, row, before, err)
-                          : refuse(batch, &key, type, row, &nothing, "", UNKNOWN_TYPE, err);
+    return p->schema != NULL
+               ? judge_row(batch, p, before, err)
+               : refuse(batch, &p->key, p->told.type, p->row, &nothing, "", UNKNOWN_TYPE, err);
+}
+
+int put_row(weir_batch_t *batch, const weir_batch_row_t *row, weir_error_t *err)
+{
+    prepared_clear(&batch->row);
+    int rc = prepare_document(row, &batch->row, err);
+    return rc == WEIR_OK ? put_prepared(batch, &batch->row, err) : rc;
 }
 
 int weir_batch_put(weir_batch_t *batch, weir_str_t type, const weir_json_t *row, weir_error_t *err)
 {
-    return put_row(batch, type, NULL, row, NULL, err);
+    weir_batch_row_t put = { .type = type, .row = row };
+    return put_row(batch, &put, err);
 }
 
 int weir_batch_put_told(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id,
                         const weir_json_t *row, const weir_digest_t *told, weir_error_t *err)
 {
-    return put_row(batch, type, id, row, told, err);
+    weir_batch_row_t put = { .type = type, .has_id = true, .id = *id, .row = row };
+    put.has_hash = told != NULL;
+    if (told != NULL)
+        put.hash = *told;
+    return put_row(batch, &put, err);
 }
 
 /* -- delete --------------------------------------------------------------------------------------
@@ -246,7 +202,7 @@ static int discount(weir_batch_t *batch, const entity_key_t *key, weir_error_t *
     int rc = read_document(batch, key, &text, err);
     if (rc == WEIR_OK)
         rc = told_load(batch, key, &told, err);
-    return rc == WEIR_OK ? sums_count(batch, &told, text, false, err) : rc;
+    return rc == WEIR_OK ? sums_discount(batch, &told, text, err) : rc;
 }
 
 int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
@@ -356,7 +312,13 @@ static int commit_state(weir_batch_t *batch, weir_error_t *err)
         return rc;
     int code = mdb_txn_commit(batch->txn);
     batch->txn = NULL; /* gone, also when that failed */
-    return code == 0 ? WEIR_OK : commit_error(image, code, err);
+    if (code != 0)
+        return commit_error(image, code, err);
+    weir_buffer_t before = image->news;
+    image->news = batch->news;
+    image->news_left_out = batch->news_left_out;
+    batch->news = before;
+    return WEIR_OK;
 }
 
 int batch_finish(weir_batch_t *batch, int64_t now_ms, int64_t committed_ms, weir_error_t *err)

@@ -19,6 +19,37 @@ typedef struct links {
     size_t count;
 } links_t;
 
+/* What is hashed of an entity: its type's name, its id and its document, or instead
+ * the hash that the control plane told (sums.c). */
+typedef struct told {
+    bool stored; /* this is more than what key and document say */
+    bool has_hash;
+    weir_digest_t hash;
+    weir_uuid_t id;
+    weir_str_t type;
+} told_t;
+
+/* What can be said of a row without the image (prepare.c): at once, or ahead of the batch
+ * in another thread (ahead.c). Its owner is who put it there; all in it is its own but
+ * `row` and the names of types, which belong to whoever puts the row. */
+typedef struct prepared {
+    const weir_json_t *row;
+    const weir_schema_t *schema; /* NULL: an unknown type */
+    entity_key_t key;
+    told_t told;
+    weir_buffer_t text; /* the document */
+    bool hashed;
+    weir_digest_t hash; /* what counts for it in the sums */
+    /* Each is made when it is wanted first; `why` goes with a verdict that is no success. */
+    bool judged, linked, compiled;
+    int verdict;
+    weir_error_t why;
+    weir_json_t *entity; /* as the model completes it */
+    links_t links;
+    bool good[LINKS_MAX]; /* what it refers to was good when the batch began */
+    weir_buffer_t record;
+} prepared_t;
+
 struct weir_batch {
     weir_image_t *image;
     MDB_txn *txn;
@@ -32,7 +63,10 @@ struct weir_batch {
     /* Keys to be looked at (again) at commit: what waits for something that it
      * refers to, or lost it. */
     weir_buffer_t pending;
-    weir_buffer_t text; /* the document at work */
+    weir_buffer_t news; /* as the image's, which gets it at commit */
+    uint64_t news_left_out;
+    prepared_t row; /* the one at work */
+    bool dropped;   /* a record went: what was good when the batch began may not be so */
     /* Full batches and buckets: what was put. Open addressing; an empty slot has
      * type 0xff. */
     entity_key_t *seen;
@@ -46,19 +80,9 @@ struct weir_batch {
 
 /* -- batch.c ------------------------------------------------------------------------- */
 
-/* What is hashed of an entity: its type's name, its id and its document, or instead
- * the hash that the control plane told (sums.c). */
-typedef struct told {
-    bool stored; /* this is more than what key and document say */
-    bool has_hash;
-    weir_digest_t hash;
-    weir_uuid_t id;
-    weir_str_t type;
-} told_t;
-
-/* A row with its id, if it came with one, and the hash that was told, or NULL. */
-int put_row(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id, const weir_json_t *row,
-            const weir_digest_t *hash, weir_error_t *err);
+int put_row(weir_batch_t *batch, const weir_batch_row_t *row, weir_error_t *err);
+/* `p`: its document is prepared, and what else somebody had time for. */
+int put_prepared(weir_batch_t *batch, prepared_t *p, weir_error_t *err);
 /* The entity as if it had never been; unknown ones are nothing to do. */
 int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 /* As weir_batch_commit(): what ended by `now_ms` has expired; `committed_ms` is noted. */
@@ -68,6 +92,25 @@ int read_document(weir_batch_t *batch, const entity_key_t *key, weir_str_t *ret,
 
 #define UNKNOWN_TYPE "this data plane knows no such type of entity"
 
+/* -- prepare.c --------------------------------------------------------------------------- */
+
+void prepared_init(prepared_t *p);
+void prepared_clear(prepared_t *p); /* for the next row; buffers stay */
+void prepared_release(prepared_t *p);
+/* Which entity a row is, and what is hashed of it (all but a hash that was told). */
+entity_key_t identify(const weir_schema_t *schema, weir_str_t type, const weir_uuid_t *id,
+                      const weir_json_t *row, told_t *told);
+/* The row as the model completes it. WEIR_INVALID: `why` says why not. */
+int accept_row(const weir_schema_t *schema, const entity_key_t *key, const weir_json_t *row,
+               weir_json_t **ret, weir_error_t *why);
+/* `p` is clear. Key and document of a row that is not to be deleted. */
+int prepare_document(const weir_batch_row_t *row, prepared_t *p, weir_error_t *err);
+int prepare_hash(weir_digester_t *digester, prepared_t *p, weir_error_t *err);
+/* Of a known type. WEIR_INVALID: the model refuses it, p->why says why. */
+int prepare_entity(prepared_t *p, weir_error_t *err);
+/* After prepare_entity(). As compile_record(); p->why says why not. `version`: the record's. */
+int prepare_record(const weir_image_options_t *options, uint64_t version, prepared_t *p);
+
 /* -- judge.c: is an entity good? ------------------------------------------------------- */
 
 int drop_record(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
@@ -75,16 +118,12 @@ bool is_good(weir_batch_t *batch, const entity_key_t *key);
 /* Quarantine. `document`: what the row refers to. */
 int refuse(weir_batch_t *batch, const entity_key_t *key, weir_str_t type, const weir_json_t *row,
            const links_t *document, const char *field, const char *reason, weir_error_t *err);
-/* The row as the model completes it. WEIR_INVALID: `why` says why not. */
-int accept_row(const weir_schema_t *schema, const entity_key_t *key, const weir_json_t *row,
-               weir_json_t **ret, weir_error_t *why);
 /* When it ends, in unix milliseconds; 0: never. */
 int64_t end_ms(const weir_schema_t *schema, const weir_json_t *entity);
-/* `entity` is valid: is all there that it refers to, and does it compile? With `last`
- * false, what is missing may still come. `fresh`: nothing of it is stored but its
+/* The entity of `p` is valid: is all there that it refers to, and does it compile? With
+ * `last` false, what is missing may still come. `fresh`: nothing of it is stored but its
  * document. */
-int judge(weir_batch_t *batch, const weir_schema_t *schema, const entity_key_t *key,
-          const weir_json_t *entity, bool fresh, bool last, weir_error_t *err);
+int judge(weir_batch_t *batch, prepared_t *p, bool fresh, bool last, weir_error_t *err);
 int judge_pending(weir_batch_t *batch, weir_error_t *err);
 
 /* -- quarantine.c ------------------------------------------------------------------------ */
@@ -144,9 +183,10 @@ int told_store(weir_batch_t *batch, const entity_key_t *key, const told_t *told,
 int told_remove(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 int told_hash(weir_digester_t *digester, const told_t *told, weir_str_t document,
               weir_digest_t *ret, weir_error_t *err);
-/* Adds a document to the sums, or takes it away. Nothing to do without a key. */
-int sums_count(weir_batch_t *batch, const told_t *told, weir_str_t document, bool add,
-               weir_error_t *err);
+/* Adds the hash of a document of this id to the sums, or takes it away; there is a key. */
+void sums_change(weir_batch_t *batch, const weir_uuid_t *id, const weir_digest_t *hash, bool add);
+/* Takes a document out of them. Nothing to do without a key. */
+int sums_discount(weir_batch_t *batch, const told_t *told, weir_str_t document, weir_error_t *err);
 int sums_get(const weir_image_t *image, MDB_txn *txn, unsigned bucket, weir_digest_t *ret,
              weir_error_t *err);
 int sums_write(weir_batch_t *batch, weir_error_t *err); /* what the batch changed */

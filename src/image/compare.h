@@ -139,8 +139,13 @@ static inline int compare_copy_one(void *context, weir_entity_type_t type, const
     const weir_schema_t *schema = weir_schema(type);
     weir_uuid_t own;
     bool named = told.has_hash || schema == NULL || weir_entity_id(schema, row, &own) == WEIR_OK;
-    fixture_ok(c->to, put_row(c->to->batch, told.type, named ? &told.id : NULL, row,
-                              told.has_hash ? &told.hash : NULL, &c->to->err));
+    weir_batch_row_t put = { .type = told.type,
+                             .has_id = named,
+                             .id = told.id,
+                             .has_hash = told.has_hash,
+                             .hash = told.hash,
+                             .row = row };
+    fixture_ok(c->to, put_row(c->to->batch, &put, &c->to->err));
     return WEIR_OK;
 }
 

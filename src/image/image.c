@@ -294,6 +294,7 @@ void weir_image_close(weir_image_t *image)
     if (image->env != NULL)
         mdb_env_close(image->env);
     sums_close(image);
+    weir_buffer_release(&image->news);
     weir_free(image->path);
     weir_free(image);
 }
@@ -341,6 +342,7 @@ void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret)
     *ret = (weir_image_state_t){ .version = state->version,
                                  .complete = state->complete != 0,
                                  .quarantined = state->quarantined,
+                                 .quarantine_stamp = state->generation + state->quarantine_changed,
                                  .entities = state->entities,
                                  .commits = state->commits,
                                  .committed_ms = state->committed_ms,

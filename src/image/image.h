@@ -38,7 +38,8 @@ typedef struct weir_image_options {
      * image there; WEIR_UNSUPPORTED also if its records are of another format or order. */
     bool look_only;
     /* Turns a plugin's configuration into its record (the registry's compile
-     * functions); NULL: records stay empty. */
+     * functions); NULL: records stay empty. weir_batch_put_rows() calls it from a thread of
+     * its own, never from two at once. */
     int (*compile_plugin)(void *context, weir_str_t name, const weir_json_t *config,
                           weir_buffer_t *out, weir_error_t *err);
     void *compile_context;
@@ -83,6 +84,22 @@ int weir_batch_put_told(weir_batch_t *batch, weir_str_t type, const weir_uuid_t 
                         const weir_json_t *row, const weir_digest_t *told, weir_error_t *err);
 int weir_batch_delete_id(weir_batch_t *batch, weir_str_t type, const weir_uuid_t *id,
                          weir_error_t *err);
+
+/* A row as weir_batch_put_told() takes one, or what weir_batch_delete_id() takes. */
+typedef struct weir_batch_row {
+    weir_str_t type;
+    bool has_id, has_hash; /* one to be deleted has an id */
+    weir_uuid_t id;
+    weir_digest_t hash;     /* that was told */
+    const weir_json_t *row; /* NULL: delete it */
+} weir_batch_row_t;
+
+/* All of them, in this order, as if each were put or deleted by itself. Of many rows a
+ * second thread does what needs no image (it validates, compiles, hashes) while the
+ * caller's writes; it has ended when this returns. `rows`, and the JSON in them, are the
+ * caller's and must not change meanwhile. */
+int weir_batch_put_rows(weir_batch_t *batch, const weir_batch_row_t *rows, size_t count,
+                        weir_error_t *err);
 
 typedef enum weir_difference {
     WEIR_DIFFERENCE_MISSING,  /* it was not here */
@@ -182,15 +199,25 @@ typedef struct weir_quarantined {
  * Readers follow by themselves. */
 int weir_image_grow(weir_image_t *image, weir_error_t *err);
 
-/* Every quarantined entity, as of the last commit. */
+/* Every quarantined entity, as of the last commit. `each` returns WEIR_AGAIN when it has
+ * enough: that is WEIR_OK. */
 int weir_image_quarantined(weir_image_t *image,
                            int (*each)(void *context, const weir_quarantined_t *entry),
                            void *context, weir_error_t *err);
+/* What the last commit of this process quarantined, or quarantined again: at most
+ * WEIR_NEWS_MAX of them, *ret_left_out is how many it did not remember. Its cost is theirs,
+ * whatever else is quarantined. */
+enum { WEIR_NEWS_MAX = 1000 };
+int weir_image_news(weir_image_t *image,
+                    int (*each)(void *context, const weir_quarantined_t *entry), void *context,
+                    uint64_t *ret_left_out, weir_error_t *err);
 
 typedef struct weir_image_state {
     uint64_t version;     /* 0: empty */
     bool complete;        /* a full set has been committed once */
     uint64_t quarantined; /* entities */
+    /* Another one whenever what is quarantined may be, also in another image; never 0. */
+    uint64_t quarantine_stamp;
     uint64_t entities;
     uint64_t commits;     /* since the image was made */
     int64_t committed_ms; /* when the last one was */

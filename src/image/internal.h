@@ -95,8 +95,9 @@ typedef struct state {
     /* By type: `commits` when an entity of it last changed, document or record. What
      * workers remember is true as long as these stand still (weir_reader_changed()). */
     uint64_t changed[CHANGED_TYPES];
-    uint64_t build; /* of the software that last opened it for writing: a hash */
-    uint64_t reserved[3];
+    uint64_t build;              /* of the software that last opened it for writing: a hash */
+    uint64_t quarantine_changed; /* `commits` when what is quarantined last changed */
+    uint64_t reserved[2];
 } state_t;
 
 /* Of an entity that comes, goes or becomes another one in the commit at work. Types that
@@ -117,6 +118,9 @@ struct weir_image {
     weir_digester_t *digester; /* sums.c; NULL: no key */
     weir_digest_key_t key;
     struct sum_changes *changes; /* of the batch at work */
+    weir_buffer_t news;          /* entity keys: what the last commit quarantined */
+    uint64_t news_left_out;      /* that there was no room for */
+    uint64_t quarantine_read;    /* entries, by anybody: a change must not read them all */
     bool filling;                /* a stage: batches keep it cool */
     void *map;                   /* stage.c: where LMDB's map is; NULL: not looked yet */
     size_t map_length;

@@ -49,6 +49,7 @@ int drop_record(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
     if (rc != WEIR_OK)
         return rc;
     MDB_val k = val_key(key);
+    batch->dropped = true;
     int code = mdb_del(batch->txn, batch->image->dbi[DB_RECORDS], &k, NULL);
     return code == 0 ? links_wake(batch, key, err) : lmdb_error(code, err, "records");
 }
@@ -149,33 +150,6 @@ int refuse(weir_batch_t *batch, const entity_key_t *key, weir_str_t type, const 
     return rc == WEIR_OK ? quarantine_put(batch, key, type, row, field, reason, serving, err) : rc;
 }
 
-/* The first field and text of the errors that the model found. */
-static void first_problem(const weir_problem_t *problem, weir_error_t *ret)
-{
-    const weir_json_t *first = weir_json_first(problem->fields);
-    const char *field = first != NULL && weir_json_name(first) != NULL ? weir_json_name(first) : "";
-    weir_error_set(ret, WEIR_INVALID, field, "%.*s",
-                   WEIR_STR_ARG(weir_buffer_str(&problem->message)));
-}
-
-int accept_row(const weir_schema_t *schema, const entity_key_t *key, const weir_json_t *row,
-               weir_json_t **ret, weir_error_t *why)
-{
-    weir_uuid_t id;
-    weir_uuid_t named = entity_key_id(key);
-    if (weir_json_kind(row) != WEIR_JSON_OBJECT || weir_entity_id(schema, row, &id) != WEIR_OK ||
-        !weir_uuid_equal(&id, &named))
-        return weir_error_set(why, WEIR_INVALID, schema->primary_key,
-                              "missing, not valid, or not the one that it came with");
-    weir_problem_t problem;
-    weir_problem_init(&problem);
-    int rc = weir_model_accept(schema, row, (double)weir_clock_ms() / 1000, ret, &problem);
-    if (rc == WEIR_INVALID)
-        first_problem(&problem, why);
-    weir_problem_release(&problem);
-    return rc == WEIR_OK || rc == WEIR_INVALID ? rc : weir_error_memory(why);
-}
-
 /* -- good, or not --------------------------------------------------------------------------------
  */
 
@@ -197,9 +171,8 @@ static int let_expire(weir_batch_t *batch, const entity_key_t *key, const links_
     return rc == WEIR_OK ? quarantine_remove(batch, key, err) : rc;
 }
 
-static int refuse_for_link(weir_batch_t *batch, const weir_schema_t *schema,
-                           const entity_key_t *key, const weir_json_t *entity, const links_t *links,
-                           const link_t *missing, weir_error_t *err)
+static int refuse_for_link(weir_batch_t *batch, const prepared_t *p, const link_t *missing,
+                           weir_error_t *err)
 {
     weir_error_t why = { 0 };
     char id[WEIR_UUID_TEXT + 1];
@@ -208,45 +181,43 @@ static int refuse_for_link(weir_batch_t *batch, const weir_schema_t *schema,
     weir_error_set(&why, WEIR_INVALID, missing->field,
                    "refers to %s %s, which is not there or not accepted",
                    weir_schema((weir_entity_type_t)missing->to.bytes[0])->name, id);
-    return refuse(batch, key, weir_str(schema->name), entity, links, why.field, why.reason, err);
+    return refuse(batch, &p->key, weir_str(p->schema->name), p->entity, &p->links, why.field,
+                  why.reason, err);
 }
 
 /* All that it refers to is there. */
-static int make_record(weir_batch_t *batch, const weir_schema_t *schema, const entity_key_t *key,
-                       const weir_json_t *entity, links_t *links, bool fresh, weir_error_t *err)
+static int make_record(weir_batch_t *batch, prepared_t *p, bool fresh, weir_error_t *err)
 {
-    weir_error_t why = { 0 };
-    WEIR_AUTO(buffer) weir_buffer_t record;
-    weir_buffer_init(&record, RECORD_BYTES_MAX);
-    int rc = compile_record(&batch->image->options, schema->type, entity,
-                            batch->state.generation + batch->state.commits, &record, &why);
+    int rc =
+        prepare_record(&batch->image->options, batch->state.generation + batch->state.commits, p);
     if (rc == WEIR_NO_MEMORY)
         return weir_error_memory(err);
     if (rc != WEIR_OK)
-        return refuse(batch, key, weir_str(schema->name), entity, links, why.field, why.reason,
-                      err);
-    for (size_t i = 0; i < links->count; i++)
-        links->list[i].from = LINK_DOCUMENT | LINK_RECORD;
-    rc = links_store(batch, key, links, fresh, err);
-    return rc == WEIR_OK ? set_record(batch, key, weir_buffer_str(&record), fresh, err) : rc;
+        return refuse(batch, &p->key, weir_str(p->schema->name), p->entity, &p->links, p->why.field,
+                      p->why.reason, err);
+    for (size_t i = 0; i < p->links.count; i++)
+        p->links.list[i].from = LINK_DOCUMENT | LINK_RECORD;
+    rc = links_store(batch, &p->key, &p->links, fresh, err);
+    return rc == WEIR_OK ? set_record(batch, &p->key, weir_buffer_str(&p->record), fresh, err) : rc;
 }
 
-int judge(weir_batch_t *batch, const weir_schema_t *schema, const entity_key_t *key,
-          const weir_json_t *entity, bool fresh, bool last, weir_error_t *err)
+/* What was good when the batch began is so as long as it took no record away. */
+static bool is_link_good(weir_batch_t *batch, const prepared_t *p, size_t index)
 {
-    links_t links;
-    int rc = links_of(schema, entity, &links, err);
-    if (rc != WEIR_OK)
-        return rc;
+    return (p->good[index] && !batch->dropped) || is_good(batch, &p->links.list[index].to);
+}
+
+int judge(weir_batch_t *batch, prepared_t *p, bool fresh, bool last, weir_error_t *err)
+{
     /* The time that counts is the commit's: what is over by our clock waits for it. */
-    int64_t end = end_ms(schema, entity);
+    int64_t end = end_ms(p->schema, p->entity);
     if (end > 0 && end <= (last ? batch->now_ms : weir_clock_ms()))
-        return last ? let_expire(batch, key, &links, err) : pending_add(batch, key, err);
-    for (size_t i = 0; i < links.count; i++)
-        if (!is_good(batch, &links.list[i].to))
-            return last ? refuse_for_link(batch, schema, key, entity, &links, &links.list[i], err)
-                        : pending_add(batch, key, err);
-    return make_record(batch, schema, key, entity, &links, fresh, err);
+        return last ? let_expire(batch, &p->key, &p->links, err) : pending_add(batch, &p->key, err);
+    for (size_t i = 0; i < p->links.count; i++)
+        if (!is_link_good(batch, p, i))
+            return last ? refuse_for_link(batch, p, &p->links.list[i], err)
+                        : pending_add(batch, &p->key, err);
+    return make_record(batch, p, fresh, err);
 }
 
 /* -- again
@@ -279,30 +250,42 @@ static int judge_unknown(weir_batch_t *batch, const entity_key_t *key, const wei
     if (weir_schema_named(told.type) == NULL)
         return refuse(batch, key, told.type, row, &nothing, "", UNKNOWN_TYPE, err);
     rc = remove_entity(batch, key, err);
-    return rc == WEIR_OK
-               ? put_row(batch, told.type, &told.id, row, told.has_hash ? &told.hash : NULL, err)
-               : rc;
+    weir_batch_row_t put = { .type = told.type,
+                             .has_id = true,
+                             .id = told.id,
+                             .has_hash = told.has_hash,
+                             .hash = told.hash,
+                             .row = row };
+    return rc == WEIR_OK ? put_row(batch, &put, err) : rc;
+}
+
+static int judge_known(weir_batch_t *batch, prepared_t *p, weir_error_t *err)
+{
+    links_t nothing = { .count = 0 };
+    int rc = prepare_entity(p, err);
+    if (rc == WEIR_INVALID)
+        return refuse(batch, &p->key, weir_str(p->schema->name), p->row, &nothing, p->why.field,
+                      p->why.reason, err);
+    return rc == WEIR_OK ? judge(batch, p, false, true, err) : rc;
 }
 
 /* What waited, or lost what it refers to. */
 static int judge_again(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
 {
-    const weir_schema_t *schema = weir_schema((weir_entity_type_t)key->bytes[0]);
     WEIR_AUTO(json) weir_json_t *row = NULL;
-    WEIR_AUTO(json) weir_json_t *entity = NULL;
     int rc = parse_document(batch, key, &row, err);
     if (rc != WEIR_OK)
         return rc == WEIR_NOT_FOUND ? WEIR_OK : rc; /* gone meanwhile */
+    const weir_schema_t *schema = weir_schema((weir_entity_type_t)key->bytes[0]);
     if (schema == NULL)
         return judge_unknown(batch, key, row, err);
-    weir_error_t why = { 0 };
-    links_t nothing = { .count = 0 };
-    rc = accept_row(schema, key, row, &entity, &why);
-    if (rc == WEIR_INVALID)
-        return refuse(batch, key, weir_str(schema->name), row, &nothing, why.field, why.reason,
-                      err);
-    return rc == WEIR_OK ? judge(batch, schema, key, entity, false, true, err)
-                         : weir_error_memory(err);
+    prepared_clear(&batch->row);
+    batch->row.schema = schema;
+    batch->row.key = *key;
+    batch->row.row = row;
+    rc = judge_known(batch, &batch->row, err);
+    batch->row.row = NULL;
+    return rc;
 }
 
 int judge_pending(weir_batch_t *batch, weir_error_t *err)

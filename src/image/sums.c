@@ -137,23 +137,26 @@ int told_hash(weir_digester_t *digester, const told_t *told, weir_str_t document
                : weir_digester_entity(digester, told->type, &told->id, document, ret, err);
 }
 
-int sums_count(weir_batch_t *batch, const told_t *told, weir_str_t document, bool add,
-               weir_error_t *err)
+void sums_change(weir_batch_t *batch, const weir_uuid_t *id, const weir_digest_t *hash, bool add)
+{
+    unsigned bucket = weir_digest_bucket(id);
+    struct sum_changes *changes = batch->image->changes;
+    changes->touched[bucket / 64] |= UINT64_C(1) << bucket % 64;
+    void (*apply)(weir_digest_t *, const weir_digest_t *) =
+        add ? weir_digest_add : weir_digest_subtract;
+    apply(&changes->list[bucket], hash);
+    apply(&batch->state.digest, hash);
+}
+
+int sums_discount(weir_batch_t *batch, const told_t *told, weir_str_t document, weir_error_t *err)
 {
     weir_digest_t hash;
     if (batch->state.has_digest == 0)
         return WEIR_OK;
     int rc = told_hash(batch->image->digester, told, document, &hash, err);
-    if (rc != WEIR_OK)
-        return rc;
-    unsigned bucket = weir_digest_bucket(&told->id);
-    struct sum_changes *changes = batch->image->changes;
-    changes->touched[bucket / 64] |= UINT64_C(1) << bucket % 64;
-    void (*apply)(weir_digest_t *, const weir_digest_t *) =
-        add ? weir_digest_add : weir_digest_subtract;
-    apply(&changes->list[bucket], &hash);
-    apply(&batch->state.digest, &hash);
-    return WEIR_OK;
+    if (rc == WEIR_OK)
+        sums_change(batch, &told->id, &hash, false);
+    return rc;
 }
 
 static MDB_val bucket_val(unsigned bucket, uint8_t bytes[2])

@@ -1,0 +1,90 @@
+/* apply_test.c -- what a change costs when much is quarantined: a change that has nothing
+ * to do with it reads nothing of it, for the log or for the report. */
+#include "agent/agent_internal.h"
+#include "base/json.h"
+#include "image/fixture.h"
+#include "image/internal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+enum { BAD = 500, LISTED = 100 };
+
+typedef struct change {
+    const char *members;
+    unsigned first, count;
+} change_t;
+
+static int fill(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+{
+    const change_t *change = what;
+    fixture_t nobody = { .version = 0 };
+    int rc = WEIR_OK;
+    (void)agent;
+    for (unsigned i = 0; rc == WEIR_OK && i < change->count; i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "{\"id\":\"c0000000-0000-4000-8000-%012u\",%s}",
+                 change->first + i, change->members);
+        WEIR_AUTO(json) weir_json_t *row = fixture_json(&nobody, text);
+        rc = weir_batch_put(batch, WEIR_STR("consumers"), row, err);
+    }
+    return rc;
+}
+
+static void apply(agent_t *agent, uint64_t version, const change_t *change)
+{
+    weir_error_t err = { 0 };
+    assert_int_equal(agent_commit(agent, agent->image, false, version, fill, change, &err),
+                     WEIR_OK);
+    agent_applied(agent, false, version, change->count, 1);
+}
+
+static void a_change_reads_nothing_of_what_is_quarantined(void **state)
+{
+    static agent_t agent;
+    static fixture_t f;
+    uint64_t version = 1;
+    (void)state;
+    fixture_open(&f);
+    agent.image = f.image;
+    status_init(&agent.status, f.path, "");
+    apply(&agent, version++, &(change_t){ "\"no_such_field\":1", 1, BAD });
+    weir_json_t *report = agent_report(&agent, true);
+    assert_int_equal(weir_json_get_number(report, "quarantined_count", 0), BAD);
+    assert_int_equal(weir_json_count(weir_json_get(report, "quarantined")), LISTED);
+    weir_json_free(report);
+
+    uint64_t read = f.image->quarantine_read;
+    for (unsigned i = 0; i < 10; i++) {
+        apply(&agent, version++, &(change_t){ "\"custom_id\":\"good\"", 1000, 1 });
+        assert_null(agent_report(&agent, false));
+    }
+    assert_int_equal(f.image->quarantine_read, read);
+
+    /* One more: its line in the log, and the first ones for the report. */
+    apply(&agent, version++, &(change_t){ "\"no_such_field\":1", 2000, 1 });
+    report = agent_report(&agent, false);
+    assert_int_equal(weir_json_get_number(report, "quarantined_count", 0), BAD + 1);
+    weir_json_free(report);
+    assert_true(f.image->quarantine_read <= read + 1 + LISTED + 1);
+    assert_null(agent_report(&agent, false));
+
+    status_error(&agent.status, "the disk is full");
+    report = agent_report(&agent, false);
+    assert_non_null(report);
+    weir_json_free(report);
+    report = agent_report(&agent, true); /* another connection has had none */
+    assert_non_null(report);
+    weir_json_free(report);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_change_reads_nothing_of_what_is_quarantined),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,220 @@
+/* ahead.c -- many rows into a batch, by two threads: one goes ahead and prepares what
+ * needs no transaction (prepare.c), the caller's puts what is prepared.
+ *
+ * The slots between them are a ring. A slot belongs to the one who goes ahead until it is
+ * among the `made` ones, and again when it is among the `used` ones; both counters change
+ * under the lock, a few rows at a time. Nothing outlives the call, so there is nothing to
+ * resume or to throw away when a connection is cut. Without a thread to be had everything
+ * is done by the caller's.
+ *
+ * Whether something is good that a row refers to is asked ahead as well, in a read
+ * transaction: of what was committed before the batch. It holds while the batch takes
+ * no record away (judge.c). */
+#include "image/batch.h"
+
+#include <pthread.h>
+
+enum {
+    AHEAD_MIN = 256, /* fewer rows are not worth a thread */
+    AHEAD_SLOTS = 128,
+    AHEAD_STEP = 32, /* rows that change hands at once */
+};
+
+typedef struct ahead {
+    const weir_image_options_t *options;
+    const weir_batch_row_t *rows;
+    size_t count;
+    uint64_t version;          /* of the records */
+    weir_digester_t *digester; /* NULL: no hashes */
+    MDB_txn *txn;              /* NULL: nothing is asked */
+    MDB_dbi records;
+    prepared_t *slots;
+    int *codes; /* what became of the document of a slot */
+    weir_error_t *errors;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t made, used; /* rows */
+    bool stop;
+} ahead_t;
+
+/* -- the one who goes ahead -------------------------------------------------------------- */
+
+static void ask_for_links(const ahead_t *a, prepared_t *p)
+{
+    for (size_t i = 0; a->txn != NULL && i < p->links.count; i++) {
+        MDB_val key = val_key(&p->links.list[i].to);
+        MDB_val value;
+        p->good[i] = mdb_get(a->txn, a->records, &key, &value) == 0;
+    }
+}
+
+/* What fails but the document is tried again, and said, by the one who puts. */
+static void prepare(ahead_t *a, size_t at)
+{
+    size_t slot = at % AHEAD_SLOTS;
+    prepared_t *p = &a->slots[slot];
+    prepared_clear(p);
+    a->errors[slot] = (weir_error_t){ 0 };
+    if (a->rows[at].row == NULL)
+        return;
+    int rc = a->codes[slot] = prepare_document(&a->rows[at], p, &a->errors[slot]);
+    if (rc == WEIR_OK && a->digester != NULL)
+        rc = prepare_hash(a->digester, p, NULL);
+    if (rc != WEIR_OK || p->schema == NULL || prepare_entity(p, NULL) != WEIR_OK)
+        return;
+    ask_for_links(a, p);
+    prepare_record(a->options, a->version, p);
+}
+
+/* Until there is room for some more. False: nobody wants it. */
+static bool wait_for_room(ahead_t *a, size_t end)
+{
+    pthread_mutex_lock(&a->lock);
+    while (!a->stop && end - a->used > AHEAD_SLOTS)
+        pthread_cond_wait(&a->changed, &a->lock);
+    bool go_on = !a->stop;
+    pthread_mutex_unlock(&a->lock);
+    return go_on;
+}
+
+static void *go_ahead(void *context)
+{
+    ahead_t *a = context;
+    for (size_t at = 0; at < a->count;) {
+        size_t end = at + AHEAD_STEP < a->count ? at + AHEAD_STEP : a->count;
+        if (!wait_for_room(a, end))
+            break;
+        for (; at < end; at++)
+            prepare(a, at);
+        pthread_mutex_lock(&a->lock);
+        a->made = end;
+        pthread_cond_signal(&a->changed);
+        pthread_mutex_unlock(&a->lock);
+    }
+    return NULL;
+}
+
+/* -- the one who puts --------------------------------------------------------------------- */
+
+static int put_one(weir_batch_t *batch, const weir_batch_row_t *row, weir_error_t *err)
+{
+    return row->row != NULL ? put_row(batch, row, err)
+                            : weir_batch_delete_id(batch, row->type, &row->id, err);
+}
+
+/* All before `at` are put. How many are made. */
+static size_t wait_for_rows(ahead_t *a, size_t at)
+{
+    pthread_mutex_lock(&a->lock);
+    a->used = at;
+    pthread_cond_signal(&a->changed);
+    while (a->made == at)
+        pthread_cond_wait(&a->changed, &a->lock);
+    size_t made = a->made;
+    pthread_mutex_unlock(&a->lock);
+    return made;
+}
+
+static int put_made(weir_batch_t *batch, ahead_t *a, size_t at, weir_error_t *err)
+{
+    size_t slot = at % AHEAD_SLOTS;
+    if (a->rows[at].row == NULL)
+        return put_one(batch, &a->rows[at], err);
+    if (a->codes[slot] == WEIR_OK)
+        return put_prepared(batch, &a->slots[slot], err);
+    return weir_error_set(err, a->codes[slot], NULL, "%s", a->errors[slot].reason);
+}
+
+static int put_all(weir_batch_t *batch, ahead_t *a, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    size_t made = 0;
+    for (size_t at = 0; rc == WEIR_OK && at < a->count; at++) {
+        if (at == made || at % AHEAD_STEP == 0)
+            made = wait_for_rows(a, at);
+        rc = put_made(batch, a, at, err);
+    }
+    return rc;
+}
+
+/* -- both ------------------------------------------------------------------------------------ */
+
+static int make_slots(ahead_t *a, weir_error_t *err)
+{
+    a->slots = weir_calloc(AHEAD_SLOTS, sizeof(*a->slots));
+    a->codes = weir_calloc(AHEAD_SLOTS, sizeof(*a->codes));
+    a->errors = weir_calloc(AHEAD_SLOTS, sizeof(*a->errors));
+    if (a->slots == NULL || a->codes == NULL || a->errors == NULL)
+        return weir_error_memory(err);
+    for (size_t i = 0; i < AHEAD_SLOTS; i++)
+        prepared_init(&a->slots[i]);
+    return WEIR_OK;
+}
+
+static void release(ahead_t *a)
+{
+    for (size_t i = 0; a->slots != NULL && i < AHEAD_SLOTS; i++)
+        prepared_release(&a->slots[i]);
+    weir_free(a->slots);
+    weir_free(a->codes);
+    weir_free(a->errors);
+    weir_digester_free(a->digester);
+    if (a->txn != NULL)
+        mdb_txn_abort(a->txn);
+}
+
+/* Both are a help only. A digester cannot be shared between threads. */
+static void take_helps(const weir_batch_t *batch, ahead_t *a)
+{
+    const weir_image_t *image = batch->image;
+    if (batch->state.has_digest != 0 &&
+        weir_digester_new(&image->key, &a->digester, NULL) != WEIR_OK)
+        a->digester = NULL;
+    if (mdb_txn_begin(image->env, NULL, MDB_RDONLY, &a->txn) != 0)
+        a->txn = NULL;
+}
+
+/* WEIR_UNSUPPORTED: there is no thread to be had. */
+static int put_by_two(weir_batch_t *batch, ahead_t *a, weir_error_t *err)
+{
+    pthread_t thread;
+    int rc = WEIR_UNSUPPORTED;
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->changed, NULL);
+    if (pthread_create(&thread, NULL, go_ahead, a) == 0) {
+        rc = put_all(batch, a, err);
+        pthread_mutex_lock(&a->lock);
+        a->stop = true;
+        pthread_cond_signal(&a->changed);
+        pthread_mutex_unlock(&a->lock);
+        pthread_join(thread, NULL);
+    }
+    pthread_cond_destroy(&a->changed);
+    pthread_mutex_destroy(&a->lock);
+    return rc;
+}
+
+int weir_batch_put_rows(weir_batch_t *batch, const weir_batch_row_t *rows, size_t count,
+                        weir_error_t *err)
+{
+    int rc = WEIR_UNSUPPORTED;
+    if (count >= AHEAD_MIN) {
+        ahead_t a = { .options = &batch->image->options,
+                      .rows = rows,
+                      .count = count,
+                      .version = batch->state.generation + batch->state.commits,
+                      .records = batch->image->dbi[DB_RECORDS] };
+        rc = make_slots(&a, err);
+        if (rc == WEIR_OK) {
+            take_helps(batch, &a);
+            rc = put_by_two(batch, &a, err);
+        }
+        release(&a);
+    }
+    if (rc != WEIR_UNSUPPORTED)
+        return rc;
+    rc = WEIR_OK;
+    for (size_t i = 0; rc == WEIR_OK && i < count; i++)
+        rc = put_one(batch, &rows[i], err);
+    return rc;
+}
