@@ -4,7 +4,7 @@
  * The state, with the version, is written last: workers key their caches by the
  * version of a record, and a record by the number of its commit. */
 #include "image/batch.h"
-#include "image/router.h"
+#include "image/touched.h"
 
 #include "base/json.h"
 
@@ -39,6 +39,7 @@ int weir_batch_begin(weir_image_t *image, bool full, uint64_t version, weir_batc
     batch->writer = (writer_t){ .txn = batch->txn,
                                 .dbi = image->dbi,
                                 .state = &batch->state,
+                                .touched = &batch->touched,
                                 .documented_order = image->options.documented_order };
     *ret = batch;
     return WEIR_OK;
@@ -304,6 +305,8 @@ static int commit_state(weir_batch_t *batch, weir_error_t *err)
     int rc = WEIR_OK;
     if (batch->has_stage)
         rc = store_note(image, batch->txn, NOTE_STAGE, &batch->stage, sizeof(batch->stage), err);
+    if (rc == WEIR_OK)
+        rc = touched_store(&batch->writer, err);
     if (rc == WEIR_OK)
         rc = store_note(image, batch->txn, "state", &batch->state, sizeof(batch->state), err);
     if (rc == WEIR_OK)

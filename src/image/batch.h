@@ -55,6 +55,7 @@ struct weir_batch {
     MDB_txn *txn;
     state_t state;
     writer_t writer;
+    touched_t touched;
     bool full;
     unsigned puts;
     int code; /* of LMDB: what a question about a record failed with; 0 is fine */

@@ -2,7 +2,7 @@
  *
  * Everything written here follows from the route's record: an index kept change
  * by change is byte for byte the one that is built at once. */
-#include "image/router.h"
+#include "image/touched.h"
 
 typedef struct change {
     writer_t *w;
@@ -176,8 +176,10 @@ static int change_entry(void *context, const place_t *place, const router_entry_
         key = val(bytes, bucket_key(place, true, bytes));
     if (c->w->check != NULL)
         return check_entry(c->w->check, place, key, entry);
-    int rc =
-        change_value(c, place->split != 0 ? DB_BUCKETS : DB_ROUTER, key, entry, c->add, &changed);
+    int rc = touch_place(c->w, place->key, c->err);
+    if (rc == WEIR_OK)
+        rc = change_value(c, place->split != 0 ? DB_BUCKETS : DB_ROUTER, key, entry, c->add,
+                          &changed);
     if (rc != WEIR_OK || !changed)
         return rc;
     if (place->split != 0)
@@ -187,6 +189,16 @@ static int change_entry(void *context, const place_t *place, const router_entry_
     return rc == WEIR_OK ? count_rank(c, class_of(place->key), entry->sort_key) : rc;
 }
 
+/* How many routes have a host (a path): whether any has decides for all requests. */
+static void count_kind(writer_t *w, uint64_t *count, bool has, bool add)
+{
+    if (!has)
+        return;
+    if (*count == (add ? 0 : 1))
+        touch_everything(w);
+    *count += add ? 1 : (uint64_t)-1;
+}
+
 int index_route(writer_t *w, const weir_uuid_t *route, weir_str_t record, bool add,
                 weir_error_t *err)
 {
@@ -194,8 +206,10 @@ int index_route(writer_t *w, const weir_uuid_t *route, weir_str_t record, bool a
     change_t change = { w, add, err };
     if (!view_route(record, &view))
         return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a route is damaged");
-    uint64_t one = add ? 1 : (uint64_t)-1;
-    w->state->routes_with_hosts += view.host_count > 0 ? one : 0;
-    w->state->routes_with_paths += view.path_count > 0 ? one : 0;
+    count_kind(w, &w->state->routes_with_hosts, view.host_count > 0, add);
+    count_kind(w, &w->state->routes_with_paths, view.path_count > 0, add);
+    int rc = touch_entity(w, WEIR_ROUTES, route, err);
+    if (rc != WEIR_OK)
+        return rc;
     return router_entries(route, &view, w->documented_order, change_entry, &change, err);
 }

@@ -257,9 +257,10 @@ int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error
  * leave, where it costs nothing but a look at LMDB's last transaction while nothing was
  * committed. */
 int weir_reader_changed(weir_reader_t *reader, uint32_t types, uint64_t *ret, weir_error_t *err);
-/* The same for routes, services and plugins: as long as it stays, weir_reader_match(),
- * _service() and _plan() (without a consumer) answer what they did. */
-int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err);
+/* Moments of routing: a number that grows when anything changes that weir_reader_match(),
+ * _service() or _plan() (without a consumer) depend on. While it stays they answer what
+ * they did. Costs what weir_reader_changed() costs, and as much as was changed. */
+int weir_reader_moment(weir_reader_t *reader, uint64_t *ret, weir_error_t *err);
 
 /* What is matched against routes (routing 1.2). `path` is normalised already
  * (image/path.h). */
@@ -312,6 +313,17 @@ typedef struct weir_match {
  * O(log n) probes. WEIR_NOT_FOUND: no route matches. */
 int weir_reader_match(weir_reader_t *reader, const weir_match_request_t *request, weir_match_t *ret,
                       weir_error_t *err);
+
+/* Whether a match that was made at the moment `since` is the one that would be made now,
+ * but for what its route says itself. Never true of one that is not; not for matches
+ * `by_headers`. Like the next one of the moment that weir_reader_moment() gave last, also
+ * outside of enter and leave; touches no page of the image. */
+bool weir_reader_match_stands(const weir_reader_t *reader, const weir_match_request_t *request,
+                              uint64_t since);
+/* The same for what is known of a route and its `service` (NULL: it has none), and for
+ * the plan of both without a consumer. */
+bool weir_reader_route_stands(const weir_reader_t *reader, const weir_uuid_t *route,
+                              const weir_uuid_t *service, uint64_t since);
 
 typedef struct weir_service {
     weir_uuid_t id;

@@ -1,5 +1,5 @@
 /* indexes.c -- what follows from a record: names, plans, expiry (routes: entries.c). */
-#include "image/router.h"
+#include "image/touched.h"
 
 #include <openssl/evp.h>
 
@@ -171,6 +171,19 @@ static int check_plugin(const writer_t *w, MDB_val key, const weir_uuid_t *id,
     return w->check->entry(w->check->context, DB_PLANS, key, val(one.data, one.len));
 }
 
+/* Plans of requests without a consumer are remembered with their route. */
+static int touch_plans(writer_t *w, const plugin_view_t *view, unsigned scope, weir_error_t *err)
+{
+    if (scope & SCOPE_CONSUMER)
+        return WEIR_OK;
+    if (scope & SCOPE_ROUTE)
+        return touch_entity(w, WEIR_ROUTES, &view->route, err);
+    if (scope & SCOPE_SERVICE)
+        return touch_entity(w, WEIR_SERVICES, &view->service, err);
+    touch_everything(w);
+    return WEIR_OK;
+}
+
 static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
                         weir_error_t *err)
 {
@@ -187,6 +200,9 @@ static int index_plugin(writer_t *w, const weir_uuid_t *id, weir_str_t record, b
         w->state->scope_plugins[scope]++;
         return check_plugin(w, key, id, &view, err);
     }
+    int rc = touch_plans(w, &view, scope, err);
+    if (rc != WEIR_OK)
+        return rc;
     int code = mdb_get(w->txn, w->dbi[DB_PLANS], &key, &before);
     if (code != 0 && code != MDB_NOTFOUND)
         return lmdb_error(code, err, "plans");
@@ -228,7 +244,10 @@ int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
         if (!view_service(record, &view))
             return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a service is damaged");
         w->state->disabled_services += view.enabled ? 0 : add ? 1 : (uint64_t)-1;
-        break;
+        /* A route of a disabled service gives way to others. */
+        if (!view.enabled)
+            touch_everything(w);
+        return touch_entity(w, type, id, err);
     }
     case WEIR_SNIS: {
         sni_view_t view;

@@ -3,8 +3,8 @@
  * Databases of the environment (keys; "id" is type byte + 16 bytes of UUID):
  *
  *   state       one struct: format, version, counters, digest. Written last in each
- *               transaction, read first by each reader. Beside it the key of digests
- *               and, in a stage, how far it is
+ *               transaction, read first by each reader. Beside it the key of digests,
+ *               what was touched last (touched.h) and, in a stage, how far it is
  *   documents   id -> JSON as the control plane sent it: what digests are of. What
  *               is missing in it is completed when it is compiled
  *   records     id -> flat record. Its presence means: this entity is good
@@ -37,7 +37,7 @@
 #include <time.h>
 
 enum {
-    FORMAT_DOCUMENTS = 4, /* documents and databases: another one cannot be read */
+    FORMAT_DOCUMENTS = 5, /* documents and databases: another one cannot be read */
     FORMAT_RECORDS = 1,   /* records: another one is compiled anew from documents */
     ID_BYTES = 17,
     KEY_BYTES_MAX = 500,  /* LMDB's own limit is 511 */
@@ -97,7 +97,9 @@ typedef struct state {
     uint64_t changed[CHANGED_TYPES];
     uint64_t build;              /* of the software that last opened it for writing: a hash */
     uint64_t quarantine_changed; /* `commits` when what is quarantined last changed */
-    uint64_t reserved[2];
+    /* Keys of what changes of routing concerned (touched.h): how many ever; how many when
+     * everything was. */
+    uint64_t touched, touched_all;
 } state_t;
 
 /* Of an entity that comes, goes or becomes another one in the commit at work. Types that
@@ -132,6 +134,8 @@ typedef struct birth {
     weir_stage_t stage;
 } birth_t;
 
+typedef struct followed followed_t; /* touched.h */
+
 struct weir_reader {
     char *path;
     dev_t device; /* of the file that is open */
@@ -146,7 +150,11 @@ struct weir_reader {
     state_t state;               /* as of enter */
     size_t txn_id;               /* that it is of */
     struct regex_cache *regexes; /* regex.c */
+    followed_t *followed;
 };
+
+/* reader.c: outside of enter and leave, the state of now. */
+int reader_look(weir_reader_t *reader, weir_error_t *err);
 
 typedef struct entity_key {
     uint8_t bytes[ID_BYTES];
@@ -319,11 +327,22 @@ typedef struct checker {
     int (*split)(void *context, MDB_val key, unsigned split);
 } checker_t;
 
+/* Keys of what was touched last: the nth has place n % TOUCHED_MAX (touched.h). As much as
+ * one page of the file holds. */
+enum { TOUCHED_MAX = 1000 };
+typedef struct touched {
+    bool loaded;
+    uint64_t first; /* state_t's `touched` before this transaction */
+    uint32_t keys[TOUCHED_MAX];
+} touched_t;
+#define NOTE_TOUCHED "touched"
+
 typedef struct writer {
     const checker_t *check; /* NULL: write */
     MDB_txn *txn;
     const MDB_dbi *dbi;
     state_t *state;
+    touched_t *touched; /* NULL: nobody follows */
     bool documented_order;
 } writer_t;
 

@@ -161,8 +161,9 @@ static size_t common(const uint8_t *a, size_t a_len, weir_str_t b)
 /* Stored prefixes of the path under one host, longest first. The key before
  * "host 0 path" in order is either a prefix of it, or shows how much of the path
  * any earlier key can share with it. */
-static void walk(match_t *m, uint8_t class, weir_str_t host)
+static void walk(void *context, uint8_t class, weir_str_t host)
 {
+    match_t *m = context;
     uint8_t bytes[KEY_BYTES_MAX];
     const state_t *state = &m->reader->state;
     if (host.len + 2 > sizeof(bytes) || state->class_entries[class] == 0)
@@ -207,19 +208,22 @@ static void walk(match_t *m, uint8_t class, weir_str_t host)
     }
 }
 
-static void walk_hosts(match_t *m)
+void each_host_form(const weir_match_request_t *request,
+                    void (*each)(void *context, uint8_t class, weir_str_t host), void *context)
 {
-    if (m->request->has_host) {
-        weir_str_t host = m->host;
-        walk(m, CLASS_EXACT, host);
+    if (request->has_host) {
+        weir_str_t host;
+        int port;
+        split_host(request->host, &host, &port);
+        each(context, CLASS_EXACT, host);
         for (size_t i = 0; i < host.len; i++) {
             if (host.data[i] != '.')
                 continue;
-            walk(m, CLASS_SUFFIX, (weir_str_t){ host.data + i, host.len - i });
-            walk(m, CLASS_PREFIX, (weir_str_t){ host.data, i + 1 });
+            each(context, CLASS_SUFFIX, (weir_str_t){ host.data + i, host.len - i });
+            each(context, CLASS_PREFIX, (weir_str_t){ host.data, i + 1 });
         }
     }
-    walk(m, CLASS_ANY, WEIR_STR(""));
+    each(context, CLASS_ANY, WEIR_STR(""));
 }
 
 /* One cheap look: ASCII is UTF-8. */
@@ -258,7 +262,7 @@ int weir_reader_match(weir_reader_t *reader, const weir_match_request_t *request
         (reader->state.routes_with_paths > 0 && !is_utf8(request->path)))
         return WEIR_NOT_FOUND;
     m.method = method_bit(request->method);
-    walk_hosts(&m);
+    each_host_form(request, walk, &m);
     route_view_t view;
     if (!m.found || !read_route(&m, &m.best.route, &view))
         return WEIR_NOT_FOUND;

@@ -1,5 +1,5 @@
 /* reader.c -- a worker's view: enter, look, leave. */
-#include "image/internal.h"
+#include "image/touched.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,8 +96,9 @@ int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
         return weir_error_memory(err);
     reader->path = weir_strdup(weir_str(path));
     reader->regexes = regex_cache_new(REGEXES_MAX);
-    rc = reader->path != NULL && reader->regexes != NULL ? open_environment(reader, err)
-                                                         : weir_error_memory(err);
+    reader->followed = followed_new();
+    bool ready = reader->path != NULL && reader->regexes != NULL && reader->followed != NULL;
+    rc = ready ? open_environment(reader, err) : weir_error_memory(err);
     if (rc == WEIR_OK)
         rc = note_file(reader, err);
     if (rc == WEIR_OK)
@@ -123,6 +124,7 @@ void weir_reader_close(weir_reader_t *reader)
     if (reader->env != NULL)
         mdb_env_close(reader->env);
     regex_cache_free(reader->regexes);
+    followed_free(reader->followed);
     weir_free(reader->path);
     weir_free(reader);
 }
@@ -152,6 +154,9 @@ static void follow_replacement(weir_reader_t *reader, bool at_once)
             weir_reader_t before = *reader;
             *reader = *other;
             *other = before;
+            other->followed = reader->followed; /* moments go on: ours stays */
+            reader->followed = before.followed;
+            follow_nothing(reader);
         }
     }
     weir_reader_close(other);
@@ -197,7 +202,9 @@ static int enter(weir_reader_t *reader, weir_error_t *err)
     int code = renew(reader);
     int rc = code == 0 ? read_state(reader, err) : lmdb_error(code, err, "renew");
     reader->txn_id = rc == WEIR_OK ? mdb_txn_id(reader->txn) : 0;
-    if (rc != WEIR_OK)
+    if (rc == WEIR_OK)
+        follow_touched(reader);
+    else
         weir_reader_leave(reader);
     return rc;
 }
@@ -234,35 +241,35 @@ int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error
     return WEIR_OK;
 }
 
+int reader_look(weir_reader_t *reader, weir_error_t *err)
+{
+    MDB_envinfo info;
+    if (reader->inside)
+        return WEIR_OK;
+    follow_replacement(reader, false);
+    int code = mdb_env_info(reader->env, &info);
+    int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "info");
+    if (rc == WEIR_OK && info.me_last_txnid != reader->txn_id) {
+        rc = weir_reader_enter(reader, err);
+        weir_reader_leave(reader);
+    }
+    return rc;
+}
+
 /* What all of the types have in common is that the number of the latest change is another
  * one after any change: numbers of commits only grow, and images share none. */
 int weir_reader_changed(weir_reader_t *reader, uint32_t types, uint64_t *ret, weir_error_t *err)
 {
-    MDB_envinfo info;
     uint64_t latest = 0;
-    if (!reader->inside) {
-        follow_replacement(reader, false);
-        int code = mdb_env_info(reader->env, &info);
-        int rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "info");
-        if (rc == WEIR_OK && info.me_last_txnid != reader->txn_id) {
-            rc = weir_reader_enter(reader, err);
-            weir_reader_leave(reader);
-        }
-        if (rc != WEIR_OK)
-            return rc;
-    }
+    int rc = reader_look(reader, err);
+    if (rc != WEIR_OK)
+        return rc;
     for (; types != 0; types &= types - 1) {
         uint64_t changed = reader->state.changed[__builtin_ctz(types)];
         latest = changed > latest ? changed : latest;
     }
     *ret = reader->state.generation + latest;
     return WEIR_OK;
-}
-
-int weir_reader_routing(weir_reader_t *reader, uint64_t *ret, weir_error_t *err)
-{
-    enum { ROUTING = 1 << WEIR_ROUTES | 1 << WEIR_SERVICES | 1 << WEIR_PLUGINS };
-    return weir_reader_changed(reader, ROUTING, ret, err);
 }
 
 /* -- by id ---------------------------------------------------------------------------- */

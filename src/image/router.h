@@ -108,6 +108,9 @@ typedef struct match {
     bool by_headers; /* weir_match_t */
     weir_error_t *err;
 } match_t;
+/* match.c: every form of the request's host that entries can lie under. */
+void each_host_form(const weir_match_request_t *request,
+                    void (*each)(void *context, uint8_t class, weir_str_t host), void *context);
 bool read_route(match_t *m, const weir_uuid_t *route, route_view_t *ret);
 /* *len: in, the bytes of the path that the key covers; out, those that matched. */
 bool entry_holds(match_t *m, const router_entry_t *entry, size_t *len);

@@ -98,7 +98,7 @@ static inline bool serves(fixture_t *f, const char *path)
 static inline uint64_t routing_of(fixture_t *f)
 {
     uint64_t routing = 0;
-    fixture_ok(f, weir_reader_routing(f->reader, &routing, &f->err));
+    fixture_ok(f, weir_reader_moment(f->reader, &routing, &f->err));
     return routing;
 }
 

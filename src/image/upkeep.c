@@ -1,6 +1,7 @@
 /* upkeep.c -- what the agent does to an image between batches: a larger map, expired
  * rows, records of another version made anew. */
 #include "image/batch.h"
+#include "image/touched.h"
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -46,6 +47,7 @@ static int drop_derived(weir_batch_t *batch, weir_error_t *err)
     state->quarantined = 0;
     for (int type = 0; type < CHANGED_TYPES; type++)
         note_change(state, (uint8_t)type); /* also if no record of it can be made again */
+    touch_everything(&batch->writer);
     state->format_records = FORMAT_RECORDS;
     state->documented_order = batch->image->options.documented_order;
     return WEIR_OK;

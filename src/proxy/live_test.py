@@ -250,8 +250,9 @@ def a_change_serves_from_the_next_request_on(world):
         assert world.echo("/1")["target"] == f"/v{number}"
 
 
-def of_chance(rng):
-    """Services, routes and plugins, such that most requests have several routes to choose from."""
+def of_chance(rng, headers=True):
+    """Services, routes and plugins, such that most requests have several routes to choose from. What `headers`
+    decide is never remembered."""
     services = [{"id": ident(n), "host": "127.0.0.1", "port": PLAIN, "path": f"/s{n}"} for n in range(4)]
     routes = []
     for n in range(12):
@@ -262,7 +263,7 @@ def of_chance(rng):
             route["hosts"] = rng.sample(["one.test", "two.test", "*.test", "one.*"], rng.randrange(1, 3))
         if rng.random() < 0.4:
             route["methods"] = rng.sample(["GET", "POST", "PURGE"], rng.randrange(1, 3))
-        if rng.random() < 0.3:
+        if headers and rng.random() < 0.3:
             route["headers"] = {"x-version": [rng.choice("12")]}
         if rng.random() < 0.3 and route["protocols"] == ["https"]:
             route["snis"] = ["one.test"]
@@ -314,6 +315,35 @@ def what_is_remembered_is_what_a_fresh_look_finds(world):
                     got = ask_of(port, request)
                     assert got == fresh, (f"seed {seed} turn {turn}", request, got, fresh)
         assert len(answers) > 10, answers  # else nothing was told apart
+
+
+def a_change_of_one_thing_is_seen_by_all_that_it_concerns(world):
+    """What is not changed stays in the image as it is, and what is remembered of it stands."""
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    requests = [(0, None, rng.choice(["GET", "POST"]), rng.choice(["/", "/a", "/a/b", "/c"]), host, None)
+                for host in ("one.test", "two.test:80", "three.other") for _ in range(4)]
+    config, changed = of_chance(rng, False), 0
+    with world.other_node("cold2", COLD, router_cache_size=0) as cold:
+        before = None
+        for turn in range(40):
+            other, kind = of_chance(rng, False), rng.choice(["services", "routes", "plugins"])
+            for row in rng.sample(other[kind], 1):
+                rows = [r for r in config[kind] if r["id"] != row["id"] and r.get("route") != row.get("route", 0)]
+                config[kind] = rows if kind != "services" and rng.random() < 0.3 else rows + [row]
+            if kind == "services":
+                config[kind][-1]["path"] = f"/turn{turn}"
+            there = {route["id"] for route in config["routes"]}
+            config["plugins"] = [p for p in config["plugins"] if p["route"] in there]
+            for node in (world.node, cold):
+                code, said = node.load(config)
+                assert code == 0 and not said, (seed, said)
+            fresh = [ask_of(COLD, request) for request in requests]
+            got = [ask_of(PORT, request) for request in requests]
+            assert got == fresh, (f"seed {seed} turn {turn} {kind}", requests, got, fresh)
+            changed += fresh != before
+            before = fresh
+    assert changed > 5, changed
 
 
 def upstreams_are_verified_by_each_service_alone(world):
@@ -384,6 +414,106 @@ def names_of_one_address_do_not_share_tls_connections(world):
     got = [(name, world.echo("/1", headers={"Host": name})) for name in names]
     assert all(reply["sni"] == name for name, reply in got)
     assert len({reply["connection"] for _, reply in got}) == 2
+
+
+def raw(answers):
+    """An upstream that gives the pieces of its answers as they are; its port, and how many connections it had."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    count = [0]
+
+    def serve(client):
+        with client, contextlib.suppress(OSError):
+            data = b""
+            while True:
+                piece = client.recv(65536)
+                if not piece:
+                    return
+                data += piece
+                while b"\r\n\r\n" in data:
+                    head, data = data.split(b"\r\n\r\n", 1)
+                    name = head.split(b" ")[1].decode().strip("/")
+                    for n, part in enumerate(answers[name]):
+                        time.sleep(0.05 if n else 0)
+                        client.sendall(part)
+                    if b"close" in answers[name][0]:
+                        return
+
+    def accept():
+        while True:
+            client, _ = listener.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            count[0] += 1
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.getsockname()[1], count
+
+
+def answers_arrive_however_they_come(world):
+    ok, body = b"HTTP/1.1 200 OK\r\n", b"0123456789" * 100
+    answers = {
+        "whole": ([ok + b"Content-Length: 1000\r\n\r\n" + body], body, True),
+        "first": ([ok + b"Content-Length: 1000\r\n\r\n", body], body, True),
+        "parts": ([ok + b"Content-Length: 1000\r\n\r\n" + body[:500], body[500:]], body, True),
+        "empty": ([ok + b"Content-Length: 0\r\n\r\n"], b"", True),
+        "large": ([ok + b"Content-Length: 100000\r\n\r\n" + body * 100], body * 100, True),
+        "limit": ([ok + b"X-Pad: " + b"p" * 3000 + b"\r\nContent-Length: 1000\r\n\r\n" + body], body, True),
+        "chunk": ([ok + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n" + body + b"\r\n0\r\n\r\n"], body, True),
+        "close": ([ok + b"Connection: close\r\nContent-Length: 1000\r\n\r\n" + body], body, False),
+        "ended": ([ok + b"Connection: close\r\n\r\n" + body], body, False),
+        "waste": ([ok + b"Content-Length: 1000\r\n\r\n" + body + b"HTTP/1.1 666 no\r\n"], body, False),
+        "fault": ([b"HTTP/1.1 404 no\r\nContent-Length: 1000\r\n\r\n" + body], body, True),
+    }
+    port, connections = raw({name: parts for name, (parts, _, _) in answers.items()})
+    world.load([{"host": "127.0.0.1", "port": port}] * 2, [{}, {"response_buffering": False}])
+    for path in ("/1", "/2"):
+        for name, (_, want, kept) in answers.items():
+            for turn in range(3):
+                before = connections[0]
+                status, got = world.get(f"{path}/{name}")
+                assert status == (404 if name == "fault" else 200) and got == want.decode(), (path, name, status)
+                if kept and turn:
+                    assert connections[0] == before, f"{path}/{name}: the connection was not kept"
+                if not kept and turn:
+                    assert connections[0] > before, f"{path}/{name}: the connection was kept"
+
+
+def a_head_and_an_answer_without_a_body_end_with_their_header(world):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    none = b"HTTP/1.1 204 No Content\r\n\r\n"
+    same = b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"
+    port, connections = raw({"head": [head], "none": [none], "same": [same]})
+    world.load([{"host": "127.0.0.1", "port": port}])
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)) as client:
+        for method, name, status in [("HEAD", "head", 200), ("GET", "none", 204), ("GET", "same", 304)] * 3:
+            client.request(method, f"/1/{name}")
+            reply = client.getresponse()
+            assert (reply.status, reply.read()) == (status, b"")
+            assert reply.getheader("Content-Length") == (None if name == "none" else "1000")
+    assert connections[0] == 1
+
+
+def a_client_that_does_not_read_holds_no_upstream(world):
+    """Answers wait for it in the gateway; the upstream's connection serves others, and none times out."""
+    body = b"x" * 3000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + body
+    port, connections = raw({"whole": [answer]})
+    world.load([{"host": "127.0.0.1", "port": port, "read_timeout": 300}])
+    count = 3000
+    with socket.create_connection(("127.0.0.1", PORT), 10) as client:
+        request = b"GET /1/whole HTTP/1.1\r\nHost: x\r\n\r\n"
+        sender = threading.Thread(target=client.sendall, args=(request * count,), daemon=True)
+        sender.start()
+        time.sleep(1)                       # longer than the service may take
+        assert connections[0] == 1
+        assert world.get("/1/whole") == (200, body.decode())
+        assert connections[0] == 1, "the waiting answer holds its upstream connection"
+        data = b""
+        while data.count(b"HTTP/1.1 200") < count or not data.endswith(body):
+            piece = client.recv(1 << 20)
+            assert piece, f"ended after {data.count(b'HTTP/1.1 200')} answers"
+            data += piece
+        sender.join(10)
 
 
 def bodies_of_all_sizes_arrive(world):

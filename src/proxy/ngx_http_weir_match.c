@@ -1,7 +1,7 @@
 /* ngx_http_weir_match.c -- from a request to its route, service and plugins.
  *
  * The reader is entered and left within one call; what is kept is copied. A line that
- * was matched before is not looked up again while routing stays as it is (routed.c). */
+ * was matched before is not looked up again until a change may concern it (routed.c). */
 #include "proxy/ngx_http_weir_proxy.h"
 
 #include "image/path.h"
@@ -127,22 +127,25 @@ static int look_up(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader,
 {
     weir_image_state_t state;
     weir_match_t match;
+    uint64_t moment = 0;
     int rc = weir_reader_state(reader, &state, err);
     if (rc == WEIR_OK && !state.complete)
         return WEIR_AGAIN;
     if (rc == WEIR_OK)
+        rc = weir_reader_moment(reader, &moment, err);
+    if (rc == WEIR_OK)
         rc = weir_reader_match(reader, input, &match, err);
     if (rc != WEIR_OK)
         return rc;
-    rc = ngx_http_weir_route(ngx_http_weir_proxy_main(ctx->r), reader, &match.route, &ctx->routed,
-                             err);
+    rc = ngx_http_weir_route(ngx_http_weir_proxy_main(ctx->r), reader, &match.route, moment,
+                             &ctx->routed, err);
     if (rc != WEIR_OK)
         return rc == WEIR_NOT_FOUND
                    ? weir_error_set(err, WEIR_CORRUPT, NULL, "a route's service has no record")
                    : rc;
     ctx->path_matched = match.has_path ? match.path_matched : 0;
     if (!match.by_headers)
-        ngx_http_weir_remember(line, ctx->routed, ctx->path_matched);
+        ngx_http_weir_remember(line, ctx->routed, moment, ctx->path_matched);
     return WEIR_OK;
 }
 
@@ -151,14 +154,15 @@ static int find_in(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader, bool inside,
 {
     weir_match_request_t input;
     ngx_http_weir_line_t line;
-    uint64_t routing = 0;
+    uint64_t moment = 0;
     weir_str_t path = ngx_http_weir_raw_path(ctx->r);
     make_input(ctx->r, &input);
-    ngx_http_weir_line(&input, path, &line);
-    int rc = line.len > 0 ? weir_reader_routing(reader, &routing, err) : WEIR_OK;
+    input.path = path; /* a path that is remembered is one that stays as it was sent */
+    ngx_http_weir_line(&input, &line);
+    int rc = line.len > 0 ? weir_reader_moment(reader, &moment, err) : WEIR_OK;
     if (rc != WEIR_OK)
         return rc;
-    ctx->routed = ngx_http_weir_recall(&line, routing, &ctx->path_matched);
+    ctx->routed = ngx_http_weir_recall(&line, reader, &input, moment, &ctx->path_matched);
     if (ctx->routed != NULL) {
         ctx->path = ngx_http_weir_text(path);
     } else {
@@ -166,7 +170,7 @@ static int find_in(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader, bool inside,
             return weir_error_memory(err);
         input.path = ngx_http_weir_str(ctx->path);
         if (!weir_str_equal(input.path, path))
-            line.len = 0; /* a path that is remembered is one that stays as it was sent */
+            line.len = 0;
         rc = inside ? WEIR_OK : weir_reader_enter(reader, err);
         if (rc == WEIR_OK)
             rc = look_up(ctx, reader, &input, &line, err);

@@ -116,7 +116,7 @@ typedef struct ngx_http_weir_routed_s {
     weir_route_t route;
     bool has_service;
     ngx_uint_t references;
-    uint64_t routing;                 /* weir_reader_routing() that it is true for */
+    uint64_t moment;                  /* weir_reader_moment() that it was true at last */
     ngx_http_weir_address_t *address; /* NULL: name servers have to be asked */
     ngx_http_weir_step_t *plan;
     ngx_uint_t plan_count;
@@ -225,19 +225,24 @@ typedef struct ngx_http_weir_line_s {
     uint32_t hash;
 } ngx_http_weir_line_t;
 
-/* `path` as sent, without the query. */
-void ngx_http_weir_line(const weir_match_request_t *request, weir_str_t path,
-                        ngx_http_weir_line_t *ret);
-/* The route that this line had, if nothing of routing has changed since `routing`; the
- * caller's reference. NULL: look into the image. */
-ngx_http_weir_routed_t *ngx_http_weir_recall(const ngx_http_weir_line_t *line, uint64_t routing,
+/* `request`: with the path as sent, without the query. */
+void ngx_http_weir_line(const weir_match_request_t *request, ngx_http_weir_line_t *ret);
+/* The route that this line had, if no change since then can have given it another one, or
+ * changed what is known of the route; the caller's reference. NULL: look into the image.
+ * `request`: what the line was made of; `moment`: the reader's. */
+ngx_http_weir_routed_t *ngx_http_weir_recall(const ngx_http_weir_line_t *line,
+                                             const weir_reader_t *reader,
+                                             const weir_match_request_t *request, uint64_t moment,
                                              size_t *ret_path_matched);
+/* What has just been matched, inside of the reader, at `moment`. */
 void ngx_http_weir_remember(const ngx_http_weir_line_t *line, ngx_http_weir_routed_t *routed,
-                            size_t path_matched);
+                            uint64_t moment, size_t path_matched);
 /* The route with all that belongs to it: remembered, or copied from the image. Inside of
- * the reader. The caller's reference. WEIR_NOT_FOUND: its service has no record. */
+ * the reader, whose moment it is. The caller's reference. WEIR_NOT_FOUND: its service has
+ * no record. */
 int ngx_http_weir_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
-                        const weir_route_t *route, ngx_http_weir_routed_t **ret, weir_error_t *err);
+                        const weir_route_t *route, uint64_t moment, ngx_http_weir_routed_t **ret,
+                        weir_error_t *err);
 void ngx_http_weir_route_release(ngx_http_weir_routed_t *routed); /* NULL is fine */
 ngx_int_t ngx_http_weir_routed_init_process(ngx_cycle_t *cycle);
 

@@ -2,10 +2,11 @@
  * service and plan, and which request lines they serve.
  *
  * One table, in sets of a few slots, holds both: a route is remembered by its id, a
- * request line by its bytes. Everything in it is true for one routing number of the
- * image (weir_reader_routing()); what is of another is found no more and gives way to
- * the next that comes to its set. So a change costs nothing here, and the table never
- * holds more than router_cache_size items. */
+ * request line by its bytes. Each knows the moment of the image that it was true at last
+ * (weir_reader_moment()). With the first use after another moment the reader is asked
+ * whether a change since then can concern it; what no longer stands is looked up anew and
+ * takes its own place again. So a change costs nothing here but for what it concerns, and
+ * the table never holds more than router_cache_size items. */
 #include "proxy/ngx_http_weir_proxy.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
 };
 
 typedef struct item_s {
+    uint64_t moment; /* when the line was matched, or found to stand; of a route: its own */
     size_t path_matched;
     size_t len;
     u_char key[];
@@ -65,66 +67,73 @@ void ngx_http_weir_route_release(ngx_http_weir_routed_t *routed)
 /* -- the table --------------------------------------------------------------------------- */
 
 typedef struct found_s {
-    ngx_http_weir_routed_t *routed; /* NULL: nothing */
-    size_t path_matched;
+    item_t *item; /* NULL: nothing */
+    ngx_http_weir_routed_t *routed;
 } found_t;
 
-static found_t find(const u_char *key, size_t len, uint32_t hash, uint64_t routing)
+/* Whether it stands or not. */
+static found_t find(const u_char *key, size_t len, uint32_t hash)
 {
-    found_t found = { NULL, 0 };
+    found_t found = { NULL, NULL };
     if (table.sets == NULL)
         return found;
     const set_t *set = &table.sets[hash % table.count];
     for (size_t slot = 0; slot < WAYS; slot++) {
-        const item_t *item = set->items[slot];
+        item_t *item = set->items[slot];
         ngx_http_weir_routed_t *routed = set->routes[slot];
         if (set->hashes[slot] != hash || routed == NULL)
             continue;
         /* All that a request reads of a route comes at once, not bit by bit. */
         for (size_t i = 0; i < LINES_AHEAD; i++)
             __builtin_prefetch((const u_char *)routed + i * LINE_BYTES);
-        if (item->len == len && ngx_memcmp(item->key, key, len) == 0 && routed->routing == routing)
-            return (found_t){ routed, item->path_matched };
+        if (item->len == len && ngx_memcmp(item->key, key, len) == 0)
+            return (found_t){ item, routed };
     }
     return found;
 }
 
-/* Where something new goes: in place of nothing, of what is out of date, or in turn. */
-static size_t choose_slot(const set_t *set, uint64_t routing)
+/* Where something goes: to its own place, to a free one, or in turn. */
+static size_t choose_slot(const set_t *set, const item_t *item, uint32_t hash)
 {
-    for (size_t i = 0; i < WAYS; i++)
-        if (set->routes[i] == NULL || set->routes[i]->routing != routing)
+    size_t chosen = WAYS;
+    for (size_t i = 0; i < WAYS; i++) {
+        const item_t *there = set->items[i];
+        if (there == NULL)
+            chosen = i;
+        else if (set->hashes[i] == hash && there->len == item->len &&
+                 ngx_memcmp(there->key, item->key, item->len) == 0)
             return i;
-    return table.next++ % WAYS;
+    }
+    return chosen < WAYS ? chosen : table.next++ % WAYS;
 }
 
 /* Without memory it is not remembered. */
 static void keep(const u_char *key, size_t len, uint32_t hash, ngx_http_weir_routed_t *routed,
-                 size_t path_matched)
+                 uint64_t moment, size_t path_matched)
 {
     item_t *item = table.sets != NULL ? ngx_alloc(sizeof(*item) + len, ngx_cycle->log) : NULL;
     if (item == NULL)
         return;
+    item->moment = moment;
     item->path_matched = path_matched;
     item->len = len;
     ngx_memcpy(item->key, key, len);
 
     set_t *set = &table.sets[hash % table.count];
-    size_t slot = choose_slot(set, routed->routing);
+    size_t slot = choose_slot(set, item, hash);
+    routed->references++; /* before the other's end: it may be the same */
     ngx_free(set->items[slot]);
     ngx_http_weir_route_release(set->routes[slot]);
     set->items[slot] = item;
     set->routes[slot] = routed;
     set->hashes[slot] = hash;
-    routed->references++;
 }
 
 /* -- request lines ---------------------------------------------------------------------- */
 
-void ngx_http_weir_line(const weir_match_request_t *request, weir_str_t path,
-                        ngx_http_weir_line_t *ret)
+void ngx_http_weir_line(const weir_match_request_t *request, ngx_http_weir_line_t *ret)
 {
-    const weir_str_t parts[] = { request->method, request->host, request->sni, path };
+    const weir_str_t parts[] = { request->method, request->host, request->sni, request->path };
     size_t len = 4;
     ret->len = 0;
     for (size_t i = 0; i < WEIR_COUNT(parts); i++)
@@ -146,23 +155,50 @@ void ngx_http_weir_line(const weir_match_request_t *request, weir_str_t path,
     __builtin_prefetch(&table.sets[ret->hash % table.count]);
 }
 
-ngx_http_weir_routed_t *ngx_http_weir_recall(const ngx_http_weir_line_t *line, uint64_t routing,
+static bool route_stands(const weir_reader_t *reader, ngx_http_weir_routed_t *routed,
+                         uint64_t moment)
+{
+    const weir_uuid_t *service = routed->has_service ? &routed->route.service : NULL;
+    if (routed->moment == moment)
+        return true;
+    if (!weir_reader_route_stands(reader, &routed->route.id, service, routed->moment))
+        return false;
+    routed->moment = moment;
+    return true;
+}
+
+static bool line_stands(const weir_reader_t *reader, const weir_match_request_t *request,
+                        item_t *item, uint64_t moment)
+{
+    if (item->moment == moment)
+        return true;
+    if (!weir_reader_match_stands(reader, request, item->moment))
+        return false;
+    item->moment = moment;
+    return true;
+}
+
+ngx_http_weir_routed_t *ngx_http_weir_recall(const ngx_http_weir_line_t *line,
+                                             const weir_reader_t *reader,
+                                             const weir_match_request_t *request, uint64_t moment,
                                              size_t *ret_path_matched)
 {
     if (line->len == 0)
         return NULL;
-    found_t found = find(line->bytes, line->len, line->hash, routing);
-    if (found.routed != NULL)
-        found.routed->references++;
-    *ret_path_matched = found.path_matched;
+    found_t found = find(line->bytes, line->len, line->hash);
+    if (found.item == NULL || !line_stands(reader, request, found.item, moment) ||
+        !route_stands(reader, found.routed, moment))
+        return NULL;
+    found.routed->references++;
+    *ret_path_matched = found.item->path_matched;
     return found.routed;
 }
 
 void ngx_http_weir_remember(const ngx_http_weir_line_t *line, ngx_http_weir_routed_t *routed,
-                            size_t path_matched)
+                            uint64_t moment, size_t path_matched)
 {
     if (line->len > 0)
-        keep(line->bytes, line->len, line->hash, routed, path_matched);
+        keep(line->bytes, line->len, line->hash, routed, moment, path_matched);
 }
 
 /* -- from the image ---------------------------------------------------------------------- */
@@ -237,7 +273,7 @@ static int fill(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
 }
 
 static int copy_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
-                      const weir_route_t *route, uint64_t routing, ngx_http_weir_routed_t **ret,
+                      const weir_route_t *route, uint64_t moment, ngx_http_weir_routed_t **ret,
                       weir_error_t *err)
 {
     ngx_pool_t *pool = ngx_create_pool(POOL_BYTES, ngx_cycle->log);
@@ -249,7 +285,7 @@ static int copy_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *read
     }
     routed->pool = pool;
     routed->references = 1;
-    routed->routing = routing;
+    routed->moment = moment;
     int rc = fill(main, reader, route, routed, err);
     if (rc == WEIR_OK)
         *ret = routed;
@@ -259,25 +295,23 @@ static int copy_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *read
 }
 
 int ngx_http_weir_route(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
-                        const weir_route_t *route, ngx_http_weir_routed_t **ret, weir_error_t *err)
+                        const weir_route_t *route, uint64_t moment, ngx_http_weir_routed_t **ret,
+                        weir_error_t *err)
 {
     u_char key[1 + WEIR_UUID_BYTES];
-    uint64_t routing = 0;
-    int rc = weir_reader_routing(reader, &routing, err);
-    if (rc != WEIR_OK)
-        return rc;
     key[0] = 'r';
     ngx_memcpy(key + 1, route->id.bytes, WEIR_UUID_BYTES);
     uint32_t hash = ngx_murmur_hash2(key, sizeof(key));
-    *ret = find(key, sizeof(key), hash, routing).routed;
-    if (*ret != NULL) {
-        (*ret)->references++;
+    ngx_http_weir_routed_t *known = find(key, sizeof(key), hash).routed;
+    if (known != NULL && route_stands(reader, known, moment)) {
+        known->references++;
+        *ret = known;
         return WEIR_OK;
     }
-    rc = copy_route(main, reader, route, routing, ret, err);
+    int rc = copy_route(main, reader, route, moment, ret, err);
     if (rc != WEIR_OK)
         return rc;
     weir_assert(*ret != NULL);
-    keep(key, sizeof(key), hash, *ret, 0);
+    keep(key, sizeof(key), hash, *ret, moment, 0);
     return WEIR_OK;
 }
