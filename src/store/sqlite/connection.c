@@ -75,7 +75,9 @@ static const char *const sql[STATEMENTS] = {
  * READERS_MAX connections at the most, a reader's. The rest is the system's to keep.
  * The file is not mapped: what of it is touched would count as memory of the
  * process, up to all of it (220 MB at 300,000 entities), and writes are no faster. */
-enum { WRITER_CACHE_KIB = 16 * 1024, READER_CACHE_KIB = 1024 };
+/* Leaves are hit at random, so a large cache finds few of them; and SQLite walks all of it at
+ * the end of each transaction in which a node of a tree was split. Inner nodes have room. */
+enum { WRITER_CACHE_KIB = 4 * 1024, READER_CACHE_KIB = 1024 };
 
 /* FULL: what was acknowledged survives a power loss, not only a crash. The log
  * of pages is copied into the file whenever it has grown by some 16 MB; its own
