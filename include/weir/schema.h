@@ -111,7 +111,7 @@ struct weir_check {
     const char *then_field, *then_one_of;
     bool if_null, then_null, then_required, then_empty;
     int (*then_check)(weir_str_t value, weir_error_t *err); /* as `check` of a field */
-    const char *error; /* %s: the quoted list of fields */
+    const char *error;                                      /* %s: the quoted list of fields */
     /* CUSTOM: skipped while one of `fields` is wrong or a vault reference.
      * NULL: only described. WEIR_INVALID: err->field (or "@entity" if empty)
      * and err->reason. */

@@ -3,7 +3,6 @@
 #include "agent/agent_internal.h"
 #include "base/json.h"
 #include "image/fixture.h"
-#include "image/internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,19 +55,19 @@ static void a_change_reads_nothing_of_what_is_quarantined(void **state)
     assert_int_equal(weir_json_count(weir_json_get(report, "quarantined")), LISTED);
     weir_json_free(report);
 
-    uint64_t read = f.image->quarantine_read;
+    uint64_t read = weir_image_quarantine_read(f.image);
     for (unsigned i = 0; i < 10; i++) {
         apply(&agent, version++, &(change_t){ "\"custom_id\":\"good\"", 1000, 1 });
         assert_null(agent_report(&agent, false));
     }
-    assert_int_equal(f.image->quarantine_read, read);
+    assert_int_equal(weir_image_quarantine_read(f.image), read);
 
     /* One more: its line in the log, and the first ones for the report. */
     apply(&agent, version++, &(change_t){ "\"no_such_field\":1", 2000, 1 });
     report = agent_report(&agent, false);
     assert_int_equal(weir_json_get_number(report, "quarantined_count", 0), BAD + 1);
     weir_json_free(report);
-    assert_true(f.image->quarantine_read <= read + 1 + LISTED + 1);
+    assert_true(weir_image_quarantine_read(f.image) <= read + 1 + LISTED + 1);
     assert_null(agent_report(&agent, false));
 
     status_error(&agent.status, "the disk is full");

@@ -211,6 +211,9 @@ enum { WEIR_NEWS_MAX = 1000 };
 int weir_image_news(weir_image_t *image,
                     int (*each)(void *context, const weir_quarantined_t *entry), void *context,
                     uint64_t *ret_left_out, weir_error_t *err);
+/* Entries that these two have read since the image was opened: what a change costs must not
+ * grow with what is quarantined (agent/apply_test.c). */
+uint64_t weir_image_quarantine_read(const weir_image_t *image);
 
 typedef struct weir_image_state {
     uint64_t version;     /* 0: empty */

@@ -153,6 +153,11 @@ int weir_image_news(weir_image_t *image,
     return rc;
 }
 
+uint64_t weir_image_quarantine_read(const weir_image_t *image)
+{
+    return image->quarantine_read;
+}
+
 int weir_reader_quarantined(weir_reader_t *reader,
                             int (*each)(void *context, const weir_quarantined_t *entry),
                             void *context, weir_error_t *err)

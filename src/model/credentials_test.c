@@ -169,9 +169,9 @@ static void a_jwk_is_a_key_of_its_kid(void **state)
     } rows[] = {
         { KEY(M("kty", "OKP") "," M("crv", "Ed25519") "," M("x", X)), NULL },
         { KEY(M("kty", "OKP") "," M("crv", "Ed25519") "," M("d", X) "," M("x", X)), NULL },
-        { KEY(M("kty", "EC") "," M("crv", "P-256") "," M("x", "3IrjImtfg2KR16tyVWF69bkNyAtVDVVXsj2g"
-                                                              "QENImPQ") "," M(
-              "y", "RuByhLDVoEX5L35eZnwww5DB8ZG59tTDFk3-onJ3oig")),
+        { KEY(M("kty", "EC") "," M("crv", "P-256") "," M(
+              "x", "3IrjImtfg2KR16tyVWF69bkNyAtVDVVXsj2g"
+                   "QENImPQ") "," M("y", "RuByhLDVoEX5L35eZnwww5DB8ZG59tTDFk3-onJ3oig")),
           NULL },
         { KEY(M("kty", "RSA") "," M("n", N) "," M("e", N)), NULL },
         { KEY(M("kty", "EC") "," M("crv", "P-256") "," M("x", X) "," M("y", X)),
