@@ -6,6 +6,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
 from weir import certs, http, ports
@@ -107,6 +108,16 @@ def test_start_health_stop(control):
     assert not any(alive(pid) for pid in pids)
     assert control.by_prefix("health", fail=False).returncode != 0
     assert control.by_prefix("stop", fail=False).returncode != 0
+
+
+@pytest.mark.parametrize("given, wanted", [(None, "glibc.malloc.hugetlb=1"), ("glibc.malloc.arena_max=4",) * 2])
+def test_heaps_may_have_huge_pages_unless_the_operator_says_otherwise(nodes, given, wanted):
+    data = nodes.data([nodes.control()], start=False)
+    data.environment = {"GLIBC_TUNABLES": given} if given else {}
+    data.start()
+    # nginx writes its title over its environment; every process is started in the same way.
+    environment = Path(f"/proc/{data.pids()['agent']}/environ").read_bytes().split(b"\0")
+    assert [entry for entry in environment if entry.startswith(b"GLIBC")] == [f"GLIBC_TUNABLES={wanted}".encode()]
 
 
 def test_quit_lets_requests_end(cluster):

@@ -70,6 +70,14 @@ static int watch(child_t *child, pid_t pid)
     return 0;
 }
 
+/* A worker reads what it remembers of routes at random, and a control plane its database's
+ * pages: address translation is much of what that costs. So the heap may have huge pages
+ * (of glibc, where the kernel grants them); what the operator has set stays. */
+static void prefer_huge_pages(void)
+{
+    setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);
+}
+
 static _Noreturn void become(const supervisor_t *supervisor, const child_t *child)
 {
     sigset_t none;
@@ -77,6 +85,7 @@ static _Noreturn void become(const supervisor_t *supervisor, const child_t *chil
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
     umask(strcmp(child->name, "agent") == 0 ? 007 : 022); /* see ownership.c */
+    prefer_huge_pages();
     int null = open("/dev/null", O_RDWR);
     int log = open(supervisor->log, O_WRONLY | O_APPEND | O_CREAT, 0640);
     dup2(null, STDIN_FILENO);
