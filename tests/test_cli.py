@@ -112,7 +112,7 @@ def test_start_health_stop(control):
 
 @pytest.mark.parametrize("given, wanted", [(None, "glibc.malloc.hugetlb=1"), ("glibc.malloc.arena_max=4",) * 2])
 def test_heaps_may_have_huge_pages_unless_the_operator_says_otherwise(nodes, given, wanted):
-    data = nodes.data([nodes.control()], start=False)
+    data = nodes.data(("127.0.0.1", 1), start=False)
     data.environment = {"GLIBC_TUNABLES": given} if given else {}
     data.start()
     # nginx writes its title over its environment; every process is started in the same way.
