@@ -111,6 +111,8 @@ static store_t *new_store(const weir_store_options_t *options)
         weir_free(store);
         return NULL;
     }
+    /* All of it is there from the start, so that memory does not seem to grow with use. */
+    explicit_bzero(&store->recent, sizeof(store->recent));
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
