@@ -3,42 +3,15 @@
  *
  * The matcher below is written from routing 1.2 to 1.8 and knows nothing of the
  * image. WEIR_SEED repeats a run; WEIR_ROUNDS makes it longer. */
+#include "image/chance.h"
 #include "image/compare.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <time.h>
 
 #include <cmocka.h>
-
-/* -- random ------------------------------------------------------------------------------ */
-
-static uint64_t seed_state;
-
-static unsigned below(unsigned n)
-{
-    seed_state ^= seed_state << 13;
-    seed_state ^= seed_state >> 7;
-    seed_state ^= seed_state << 17;
-    return (unsigned)(seed_state >> 20) % n;
-}
-
-static void start_random(void)
-{
-    const char *text = getenv("WEIR_SEED");
-    seed_state = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)time(NULL) * 1000003;
-    print_message("WEIR_SEED=%" PRIu64 "\n", seed_state);
-    if (seed_state == 0)
-        seed_state = 1;
-}
-
-static unsigned rounds(unsigned otherwise)
-{
-    const char *text = getenv("WEIR_ROUNDS");
-    return text != NULL ? (unsigned)strtoul(text, NULL, 10) : otherwise;
-}
 
 /* -- the vocabulary: small, so that everything meets everything ---------------------------- */
 

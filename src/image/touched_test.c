@@ -5,6 +5,7 @@
  * what a fresh look finds. WEIR_SEED repeats a run; WEIR_ROUNDS makes it longer. */
 #include "image/fixture.h"
 
+#include "image/chance.h"
 #include "image/internal.h"
 
 #include <setjmp.h>
@@ -15,16 +16,6 @@
 #define LONG "/llllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllll"
 
 enum { SERVICES = 5, ROUTES = 24, PLUGINS = 16, CONSUMERS = 2, REQUESTS = 160, BURST = 400 };
-
-static uint64_t seed_state;
-
-static unsigned below(unsigned n)
-{
-    seed_state ^= seed_state << 13;
-    seed_state ^= seed_state >> 7;
-    seed_state ^= seed_state << 17;
-    return (unsigned)(seed_state >> 20) % n;
-}
 
 #define PICK(list) ((list)[below(WEIR_COUNT(list))])
 
@@ -296,11 +287,9 @@ static void what_is_said_to_stand_is_what_a_fresh_look_finds(void **state)
     static remembered_t remembered[REQUESTS];
     fixture_t f;
     counts_t counts = { 0 };
-    const char *seed = getenv("WEIR_SEED"), *text = getenv("WEIR_ROUNDS");
-    unsigned rounds = text != NULL ? (unsigned)strtoul(text, NULL, 10) : 600;
+    unsigned count = rounds(600);
     (void)state;
-    seed_state = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) * 1000003 + 1;
-    print_message("WEIR_SEED=%" PRIu64 "\n", seed_state);
+    start_random();
     fixture_open(&f);
     all_anew(&f);
     for (size_t i = 0; i < REQUESTS; i++) {
@@ -309,7 +298,7 @@ static void what_is_said_to_stand_is_what_a_fresh_look_finds(void **state)
         remembered[i].request.match.context = &remembered[i].request;
         fixture_add_header(&remembered[i].request, WEIR_STR("h"), WEIR_STR("1"));
     }
-    for (unsigned round = 0; round < rounds; round++) {
+    for (unsigned round = 0; round < count; round++) {
         change(&f, round);
         if (below(4) == 0)
             continue; /* several changes at once */

@@ -143,6 +143,25 @@ static inline void assert_text_at(weir_str_t found, const char *expected, const 
     _fail(file, line);
 }
 
+/* Compiles a configuration again and again, each time short of memory a little later. */
+static inline void fixture_compile_short_of_memory(const char *name, const char *config)
+{
+    weir_json_t *value = NULL;
+    assert_int_equal(weir_json_parse(weir_str(config), &value, NULL), WEIR_OK);
+    int rc = WEIR_NO_MEMORY;
+    for (unsigned n = 1; rc != WEIR_OK; n++) {
+        weir_buffer_t record;
+        weir_buffer_init(&record, 1 << 16);
+        weir_test_fail_allocation(n);
+        rc = weir_plugin_compile(NULL, weir_str(name), value, &record, NULL);
+        weir_test_fail_allocation(0);
+        assert_true(rc == WEIR_OK || rc == WEIR_NO_MEMORY);
+        assert_true(n < 50);
+        weir_buffer_release(&record);
+    }
+    weir_json_free(value);
+}
+
 /* The record of a plugin's configuration, completed by the model. The caller
  * releases it. */
 static inline void fixture_compile(const char *name, const char *config, weir_buffer_t *ret)

@@ -154,20 +154,7 @@ static void a_header_of_the_connection_is_refused(void **state)
 static void compiling_survives_every_lack_of_memory(void **state)
 {
     (void)state;
-    weir_json_t *config = NULL;
-    assert_int_equal(weir_json_parse(WEIR_STR("{\"header_name\":\"x\"}"), &config, NULL), WEIR_OK);
-    int rc = WEIR_NO_MEMORY;
-    for (unsigned n = 1; rc != WEIR_OK; n++) {
-        weir_buffer_t record;
-        weir_buffer_init(&record, 1 << 16);
-        weir_test_fail_allocation(n);
-        rc = weir_plugin_compile(NULL, WEIR_STR(NAME), config, &record, NULL);
-        weir_test_fail_allocation(0);
-        assert_true(rc == WEIR_OK || rc == WEIR_NO_MEMORY);
-        assert_true(n < 50);
-        weir_buffer_release(&record);
-    }
-    weir_json_free(config);
+    fixture_compile_short_of_memory(NAME, "{\"header_name\":\"x\"}");
 }
 
 static void without_memory_a_request_fails(void **state)

@@ -157,20 +157,7 @@ static void an_echo_survives_every_lack_of_memory(void **state)
 static void compiling_survives_every_lack_of_memory(void **state)
 {
     (void)state;
-    weir_json_t *config = NULL;
-    assert_int_equal(weir_json_parse(WEIR_STR("{\"status_code\":404}"), &config, NULL), WEIR_OK);
-    int rc = WEIR_NO_MEMORY;
-    for (unsigned n = 1; rc != WEIR_OK; n++) {
-        weir_buffer_t record;
-        weir_buffer_init(&record, 1 << 16);
-        weir_test_fail_allocation(n);
-        rc = weir_plugin_compile(NULL, WEIR_STR(NAME), config, &record, NULL);
-        weir_test_fail_allocation(0);
-        assert_true(rc == WEIR_OK || rc == WEIR_NO_MEMORY);
-        assert_true(n < 50);
-        weir_buffer_release(&record);
-    }
-    weir_json_free(config);
+    fixture_compile_short_of_memory(NAME, "{\"status_code\":404}");
 }
 
 static void a_damaged_record_is_an_error(void **state)
