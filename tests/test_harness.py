@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 import time
 
 import pytest
@@ -57,6 +58,34 @@ def test_a_data_plane_gets_everything_then_increments(both):
     data.sync()
     assert set(data.held) == set(plane.entities)
     plane.wait(lambda: plane.answers()[-2:] == [(False, 1), (False, 0)], 2)
+
+
+def test_one_thread_reads_while_others_send(both):
+    """Both ends at once: a TLS object of Python breaks under this unless each try is alone."""
+    plane, data = both
+    data.pong = False
+    data.connect()
+    count, size = 3000, 4
+    session = plane.sessions[0]
+    session.send_frame = lambda *_, **__: None  # answers to pings
+
+    def send(end, mark):
+        for n in range(count):
+            end.send(wire.PING, mark + n.to_bytes(size, "big"))
+
+    senders = [threading.Thread(target=send, args=(end, mark))
+               for end in (data.websocket, session.websocket) for mark in (b"a", b"b")]
+    for sender in senders:
+        sender.start()
+    got = {b"a": [], b"b": []}
+    while any(len(numbers) < count for numbers in got.values()):
+        frame = data.websocket.receive(5)
+        got[frame.payload[:1]].append(int.from_bytes(frame.payload[1:], "big"))
+    for sender in senders:
+        sender.join(10)
+    assert all(numbers == list(range(count)) for numbers in got.values())
+    plane.wait(lambda: sum(m.opcode == wire.PING for m in plane.log) == 2 * count, 10)
+    assert not plane.ends
 
 
 def test_the_numeric_dialect_counts_from_zero(pair):

@@ -132,11 +132,9 @@ class Session:
         self.info = None
         self.target = ""
         self.open = True
-        self.lock = threading.Lock()
 
     def send(self, opcode, payload=b"", **options):
-        with self.lock:
-            self.websocket.send(opcode, payload, **options)
+        self.websocket.send(opcode, payload, **options)
 
     def push(self, message):
         """A message as gzip JSON; bytes go as they are."""
@@ -145,11 +143,8 @@ class Session:
         self.send(BINARY, message)
 
     def drop(self):
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.sock.close()
+        """Ends the TCP connection without a word."""
+        self.websocket.drop()
 
     def serve(self):
         try:
@@ -168,6 +163,8 @@ class Session:
         finally:
             self.open = False
             self.plane.left(self)
+            if self.websocket:
+                self.websocket.drop()
             self.sock.close()
 
 

@@ -3,8 +3,11 @@
 import base64
 import hashlib
 import os
+import select
 import socket
+import ssl
 import struct
+import threading
 import time
 from typing import NamedTuple
 
@@ -39,24 +42,51 @@ def accept_of(key):
 
 
 class Channel:
-    """A socket with a read buffer and a deadline for each read."""
+    """A socket with a read buffer and a deadline for each read.
+
+    One thread may read while others send. TLS of Python before 3.13 is not made for that (records
+    are garbled, or the interpreter crashes), so the socket does not block, each try has `trying` for
+    itself, and who waits for the socket waits without it.
+    """
 
     def __init__(self, sock):
         self.sock = sock
+        self.sock.setblocking(False)
         self.buffer = b""
         self.received = 0
+        self.trying = threading.Lock()
+        self.sending = threading.Lock()  # a message goes out whole
+
+    def _when_ready(self, ready, operation, deadline):
+        """What the operation returns, once the socket lets it; it is tried again until then."""
+        while True:
+            try:
+                with self.trying:
+                    return operation()
+            except ssl.SSLWantReadError:
+                ready = select.POLLIN
+            except ssl.SSLWantWriteError:
+                ready = select.POLLOUT
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise Closed(str(error)) from None
+            self._poll(ready, deadline)
+
+    def _poll(self, ready, deadline):
+        left = deadline - time.monotonic()
+        poll = select.poll()
+        try:
+            poll.register(self.sock, ready)
+        except ValueError:
+            raise Closed("closed here") from None
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError("nothing came in time" if ready == select.POLLIN else "nothing was taken")
 
     def fill(self, deadline):
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if deadline <= time.monotonic():
             raise TimeoutError("nothing came in time")
-        try:
-            self.sock.settimeout(left)
-            data = self.sock.recv(262144)
-        except (TimeoutError, socket.timeout):
-            raise TimeoutError("nothing came in time") from None
-        except OSError as error:
-            raise Closed(str(error)) from None
+        data = self._when_ready(select.POLLIN, lambda: self.sock.recv(262144), deadline)
         if not data:
             raise Closed("end of stream")
         self.received += len(data)
@@ -85,18 +115,25 @@ class Channel:
         head, self.buffer = self.buffer.split(mark, 1)
         return head
 
-    def send(self, data):
-        try:
-            self.sock.settimeout(10)
-            self.sock.sendall(data)
-        except OSError as error:
-            raise Closed(str(error)) from None
+    def send(self, data, timeout=10.0):
+        deadline = time.monotonic() + timeout
+        left = memoryview(data)
+        with self.sending:
+            try:
+                while left:
+                    done = self._when_ready(select.POLLOUT, lambda: self.sock.send(left), deadline)
+                    left = left[done:]
+            except TimeoutError as error:
+                raise Closed(str(error)) from None
 
     def close(self):
-        try:
+        """Also for a thread that waits for the socket: it finds the end."""
+        with self.trying:
+            try:
+                self.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
             self.sock.close()
-        except OSError:
-            pass
 
 
 class WebSocket:

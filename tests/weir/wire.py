@@ -260,16 +260,13 @@ class Session:
         self.ids = 0
         self.answers = {}
         self.answered = threading.Condition()
-        self.lock = threading.Lock()
 
     def send(self, message):
         payload = snappy.compress(json.dumps(message).encode())
         self.send_frame(BINARY, payload, message)
 
     def send_frame(self, opcode, payload, message=None, **options):
-        with self.lock:
-            self.websocket.send(opcode, payload, **options)
-        # Not under our lock: batch() takes the plane's first, then ours.
+        self.websocket.send(opcode, payload, **options)
         self.plane.note(self.ident, True, opcode, message, len(payload))
 
     def call(self, method, *params, timeout=5.0):
@@ -291,11 +288,7 @@ class Session:
 
     def drop(self):
         """Ends the TCP connection without a word."""
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.sock.close()
+        self.websocket.drop()
 
     def serve(self):
         try:
@@ -318,6 +311,8 @@ class Session:
             with self.answered:
                 self.answered.notify_all()
             self.plane.left(self)
+            if self.websocket:
+                self.websocket.drop()
             self.sock.close()
 
     def _one(self):
