@@ -6,7 +6,9 @@ Clients must not be slowed by the writers merely because both want the same proc
 worker, wrk and the upstream have processor 0, and priority there, everything else (control plane, sync agent,
 writers, and what measures here) the others. What is compared is the same traffic quiet and under changes, quiet
 before and after, several runs of each, of which the median counts. Latency is measured at a fixed moderate rate,
-throughput with wrk as fast as it gets.
+throughput with wrk as fast as it gets. For throughput the three processes of the traffic do not preempt each other when
+they wake (SCHED_BATCH): whether they do is the mood of a scheduler with three of them on one full processor, changes the
+number of switches for a request twofold from one run to the next, and is nothing that a gateway does.
 
 Each request of the writers is one transaction of --operations changes (1: a plain PUT); the changes have the mix
 of the set (services, routes, plugins, consumers, keys; a route's change also changes its paths, a key's the key)."""
@@ -35,14 +37,20 @@ LONE_PAUSE_S = 0.1
 RUNS = 3  # of each kind of traffic: quiet before, quiet after; twice as many under load
 
 
-def pin(pids, processors, nice=0):
+def pin(pids, processors):
     for pid in pids:
         subprocess.run(["taskset", "-acp", ",".join(map(str, processors)), str(pid)], capture_output=True, check=False)
-        if nice:
-            try:
-                os.setpriority(os.PRIO_PROCESS, pid, nice)
-            except PermissionError:
-                pass
+
+
+def as_traffic(pids, policy=os.SCHED_OTHER):
+    """Processes of one thread each: where the traffic is, with its priority."""
+    pin(pids, TRAFFIC)
+    for pid in pids:
+        os.sched_setscheduler(pid, policy, os.sched_param(0))
+        try:
+            os.setpriority(os.PRIO_PROCESS, pid, PRIORITY)
+        except PermissionError:
+            pass
 
 
 # -- changes ---------------------------------------------------------------------------------------
@@ -218,11 +226,13 @@ end
     return path
 
 
-def traffic(data, pause_ms, seconds):
+def traffic(data, upstream, pause_ms, seconds):
     """One run of wrk: requests a second, p50, p99, the worker's time for a request, answers other than 2xx and 3xx."""
     port, workers = data.proxy_address[1], data.workers()
+    as_traffic([*workers, *upstream], os.SCHED_OTHER if pause_ms else os.SCHED_BATCH)
     used = precise_cpu_ns(workers)
-    done = subprocess.run(["nice", "-n", str(PRIORITY), "taskset", "-c", ",".join(map(str, TRAFFIC)), "wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s",
+    done = subprocess.run(["nice", "-n", str(PRIORITY), "chrt", "--other" if pause_ms else "--batch", "0",
+                           "taskset", "-c", ",".join(map(str, TRAFFIC)), "wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s",
                            "--latency", "-s", lua(pause_ms), f"http://127.0.0.1:{port}/"],
                           capture_output=True, text=True, check=True, timeout=seconds + 30)
     used = precise_cpu_ns(workers) - used
@@ -238,12 +248,12 @@ def traffic(data, pause_ms, seconds):
             "errors": errors[1] if errors else None}
 
 
-def both_kinds(data, seconds, times):
+def both_kinds(data, upstream, seconds, times):
     """`times` of each, one after the other: at the fixed rate, and as fast as it gets."""
     runs = {"fixed": [], "fast": []}
     for _ in range(times):
-        runs["fixed"].append(traffic(data, PAUSE_MS, seconds))
-        runs["fast"].append(traffic(data, 0, seconds))
+        runs["fixed"].append(traffic(data, upstream, PAUSE_MS, seconds))
+        runs["fast"].append(traffic(data, upstream, 0, seconds))
     return runs
 
 
@@ -272,7 +282,7 @@ def traffic_figures(report, quiet, loaded):
 # -- the run -------------------------------------------------------------------------------------------
 
 
-def under_load(pair, entities, options, report):
+def under_load(pair, upstream, entities, options, report):
     """The minute; runs of traffic in it, bytes both ways and changes made."""
     port, control = pair.control.cluster_address[1], pair.control
     sampler, lag, before = Sampler(pair.nodes()), Lag(control), histogram(control)
@@ -283,7 +293,7 @@ def under_load(pair, entities, options, report):
     writers = Writers(control, entities, options)  # writes its script first, which takes a while
     start = time.monotonic()
     time.sleep(2)
-    runs = both_kinds(pair.data, max(int((options.seconds - 4) / (2 * 2 * RUNS)), 1), 2 * RUNS)
+    runs = both_kinds(pair.data, upstream, max(int((options.seconds - 4) / (2 * 2 * RUNS)), 1), 2 * RUNS)
     measured = writers.result(options.seconds * 5 + 60)
     ended = time.monotonic()
     row = pair.control.admin.read("/clustering/changes?size=1")["data"][0]
@@ -323,7 +333,8 @@ def main():
     upstream = ports.free()
     server = upstream_nginx(DATA / "upstream", upstream)
     try:
-        pin([server.pid, *children(server.pid)], TRAFFIC, PRIORITY)
+        serving = [server.pid, *children(server.pid)]
+        as_traffic(serving)
         with Pair(options.keep, nginx_worker_processes="1", proxy_access_log="off") as pair:
             entities = Set(options.entities, ("127.0.0.1", upstream))
             fill(pair.control, entities)
@@ -331,14 +342,14 @@ def main():
             pair.wait_served(entities.path(last), headers={"Host": entities.host(last)})
             pin(pair.control.all_pids(), OTHERS)
             pin(pair.data.all_pids(), OTHERS)
-            pin(pair.data.workers(), TRAFFIC, PRIORITY)
+            as_traffic(pair.data.workers())
             os.sched_setaffinity(0, OTHERS)  # this process looks at the nodes all the time; its threads inherit it
             time.sleep(2)
             found = lone(pair, entities, 9)
-            quiet = both_kinds(pair.data, options.quiet, RUNS)
-            runs, (down, up), changes = under_load(pair, entities, options, report)
+            quiet = both_kinds(pair.data, serving, options.quiet, RUNS)
+            runs, (down, up), changes = under_load(pair, serving, entities, options, report)
             time.sleep(2)
-            for kind, more in both_kinds(pair.data, options.quiet, RUNS).items():
+            for kind, more in both_kinds(pair.data, serving, options.quiet, RUNS).items():
                 quiet[kind] += more
             wire_figures(report, found, changes, down, up)
             traffic_figures(report, quiet, runs)
