@@ -72,10 +72,12 @@ static int watch(child_t *child, pid_t pid)
 
 /* A worker reads what it remembers of routes at random, and a control plane its database's
  * pages: address translation is much of what that costs. So the heap may have huge pages
- * (of glibc, where the kernel grants them); what the operator has set stays. */
-static void prefer_huge_pages(void)
+ * (of glibc, where the kernel grants them). The threads of a control plane share a few
+ * heaps: with one each, memory creeps up until every thread has seen every kind of request.
+ * What the operator has set stays. */
+static void prefer_heaps(void)
 {
-    setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);
+    setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4", 0);
 }
 
 static _Noreturn void become(const supervisor_t *supervisor, const child_t *child)
@@ -85,7 +87,7 @@ static _Noreturn void become(const supervisor_t *supervisor, const child_t *chil
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
     umask(strcmp(child->name, "agent") == 0 ? 007 : 022); /* see ownership.c */
-    prefer_huge_pages();
+    prefer_heaps();
     int null = open("/dev/null", O_RDWR);
     int log = open(supervisor->log, O_WRONLY | O_APPEND | O_CREAT, 0640);
     dup2(null, STDIN_FILENO);
