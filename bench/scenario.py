@@ -2,8 +2,10 @@
 """Life with 1,000 and with 90,000 entities: a service and a route are made, served, deleted, gone; N times.
 
 From the Admin API's answer to the first 200, and to the first 404; memory before, at its peak and after;
-processor time of both planes around one new consumer."""
+processor time of both planes around one new consumer. Both sizes are there all the time and take turns: what a
+disk needs for a write changes from minute to minute by more than what is compared."""
 
+import contextlib
 import threading
 import time
 
@@ -11,6 +13,8 @@ from common import (Pair, Report, Reused, Set, arguments, cpu_ms, fill, node_pri
                     percentile, precise_cpu_ns)
 from weir import ports
 from weir.upstream import Upstream
+
+TURN = 20  # cycles
 
 
 class Peak(threading.Thread):
@@ -76,52 +80,70 @@ def one_consumer(pair, rounds=20):
             for name, value in used().items()}
 
 
-def measure(options, report, total):
-    """Everything at one size; the p50 from answer to served, and processor time of one consumer."""
-    upstream = Upstream(ports.free())
-    with Pair(options.keep) as pair:
-        entities = Set(total, ("127.0.0.1", upstream.port))
-        fill(pair.control, entities)
-        last = entities.routes - 1
-        pair.wait_served(entities.path(last), headers={"Host": entities.host(last)})
+class Scene:
+    """A control plane and a data plane of one size, and what was measured there."""
+
+    def __init__(self, stack, options, total):
+        upstream = Upstream(ports.free())
+        self.pair = stack.enter_context(Pair(options.keep))
+        self.entities = Set(total, ("127.0.0.1", upstream.port))
+        self.label = f"{self.entities.total:,}"
+        self.made, self.gone, self.answers = [], [], []
+        fill(self.pair.control, self.entities)
+        last = self.entities.routes - 1
+        self.pair.wait_served(self.entities.path(last), headers={"Host": self.entities.host(last)})
+
+    def start(self):
+        nodes = self.pair.nodes()
+        self.before = {name: node_pss_mib(node) for name, node in nodes.items()}
+        self.ticks = {name: cpu_ms(node) for name, node in nodes.items()}
+        self.peak = Peak(nodes)
+        self.peak.start()
+
+    def turn(self, count):
+        made, gone, answers = cycles(self.pair, self.entities, count)
+        self.made += made
+        self.gone += gone
+        self.answers += answers
+
+    def end(self, report):
+        label, highest = self.label, self.peak.end()
         time.sleep(2)
-        label = f"{entities.total:,}"
-        before = {name: node_pss_mib(node) for name, node in pair.nodes().items()}
-        ticks = {name: cpu_ms(node) for name, node in pair.nodes().items()}
-        peak = Peak(pair.nodes())
-        peak.start()
-        made, gone, answers = cycles(pair, entities, options.cycles)
-        highest = peak.end()
-        time.sleep(2)
-        report.note(f"{label}: ms to the first 200", made)
-        report.note(f"{label}: ms to the first 404", gone)
-        report.figure(f"{label}: answer to a write, p50", percentile(answers, 0.5), "ms")
-        for what, values in (("made: answer to first 200", made), ("deleted: answer to first 404", gone)):
+        report.note(f"{label}: ms to the first 200", self.made)
+        report.note(f"{label}: ms to the first 404", self.gone)
+        report.figure(f"{label}: answer to a write, p50", percentile(self.answers, 0.5), "ms")
+        for what, values in (("made: answer to first 200", self.made), ("deleted: answer to first 404", self.gone)):
             report.figure(f"{label}: {what}, p50", percentile(values, 0.5), "ms", 2)
             report.figure(f"{label}: {what}, p99", percentile(values, 0.99), "ms", 10)
-        for name, node in pair.nodes().items():
-            report.figure(f"{label}: {name}: memory before", before[name], "MiB")
-            report.figure(f"{label}: {name}: memory peak / before", highest[name] / before[name], "x", 1.02)
-            report.figure(f"{label}: {name}: memory after / before", node_pss_mib(node) / before[name],
-                          "x", 1.02)
+        for name, node in self.pair.nodes().items():
+            before = self.before[name]
+            report.figure(f"{label}: {name}: memory before", before, "MiB")
+            report.figure(f"{label}: {name}: memory peak / before", highest[name] / before, "x", 1.02)
+            report.figure(f"{label}: {name}: memory after / before", node_pss_mib(node) / before, "x", 1.02)
             report.figure(f"{label}: {name}: of it not from files", node_private_mib(node), "MiB")
             report.figure(f"{label}: {name}: processor time per cycle of 4 writes",
-                          (cpu_ms(node) - ticks[name]) / options.cycles, "ms")
-        costs = one_consumer(pair)
+                          (cpu_ms(node) - self.ticks[name]) / len(self.made), "ms")
+        costs = one_consumer(self.pair)
         for name, cost in costs.items():
             report.figure(f"{label}: {name}: processor time for one consumer", cost, "us")
-        return percentile(made, 0.5), costs
+        return costs
 
 
 def main():
     options = arguments(__doc__, cycles=(int, 200, "how often"), small=(int, 1000, "the small size"))
     report = Report("scenario", options)
-    few, few_costs = measure(options, report, options.small)
-    many, many_costs = measure(options, report, options.entities)
-    report.figure("made, p50: large / small", many / few, "x", 1.2)
-    for name in few_costs:
-        report.figure(f"{name}: processor time for one consumer, large / small",
-                      many_costs[name] / max(few_costs[name], 1), "x")
+    with contextlib.ExitStack() as stack:
+        small, large = (Scene(stack, options, total) for total in (options.small, options.entities))
+        time.sleep(2)
+        for scene in (small, large):
+            scene.start()
+        for start in range(0, options.cycles, TURN):
+            for scene in (small, large):
+                scene.turn(min(TURN, options.cycles - start))
+        few, many = small.end(report), large.end(report)
+    report.figure("made, p50: large / small", percentile(large.made, 0.5) / percentile(small.made, 0.5), "x", 1.2)
+    for name, cost in few.items():
+        report.figure(f"{name}: processor time for one consumer, large / small", many[name] / max(cost, 1), "x")
     report.compared("made: answer to first 200, incumbent (3.9 / 3.10)", "12.1 / 6.7 s")
     report.compared("data plane: processor time for one route (3.9 / 3.10)", "4.3 / 1.7 s")
     report.compared("data plane: memory, incumbent", "1389-1553 / 1600 MiB")
