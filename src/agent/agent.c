@@ -19,7 +19,6 @@
 enum {
     READ_BYTES = 65536,
     UPKEEP_MS = 1000,       /* stale readers, expiry */
-    SYNC_MS = 1000,         /* fsync, when commits do not do it themselves */
     READERS_PER_WORKER = 4, /* a reload doubles the workers for a while */
     READERS_SPARE = 128,
     LOG_EVERY_MS = 30000, /* the same failure is not said more often */
@@ -207,6 +206,17 @@ static int open_image(agent_t *agent, weir_error_t *err)
     return rc;
 }
 
+static void say_not_flushed(agent_t *agent, const char *reason)
+{
+    int64_t now = weir_clock_monotonic_ms();
+    status_failed(&agent->status, reason);
+    if (agent->flush_said_ms != 0 && now - agent->flush_said_ms < LOG_EVERY_MS)
+        return;
+    agent->flush_said_ms = now;
+    weir_log(WEIR_LOG_ERROR,
+             "the image is not on disk, no change is taken until it is reason=\"%s\"", reason);
+}
+
 static void upkeep(agent_t *agent)
 {
     weir_error_t err = { 0 };
@@ -222,11 +232,16 @@ static void upkeep(agent_t *agent)
             weir_log(WEIR_LOG_INFO, "expired entities count=%zu", count);
         agent->expire_ms = next > 0 ? next : INT64_MAX;
     }
-    if (agent->dirty && !weir_setting_boolean(agent->settings, "image_sync")) {
-        if (weir_image_sync(agent->image, &err) != WEIR_OK)
-            weir_log(WEIR_LOG_ERROR, "the image is not on disk reason=\"%s\"", err.reason);
-        agent->dirty = false;
-    }
+    if (weir_image_settle(agent->image, &err) != WEIR_OK)
+        say_not_flushed(agent, err.reason);
+}
+
+/* Whoever waits for a change has been told that it serves. */
+static void flush(agent_t *agent)
+{
+    weir_error_t err = { 0 };
+    if (weir_image_flush(agent->image, &err) != WEIR_OK)
+        say_not_flushed(agent, err.reason);
 }
 
 /* -- the loop ------------------------------------------------------------------------------------
@@ -284,6 +299,7 @@ static void loop(agent_t *agent, volatile const int *stop, volatile int *reopen)
             weir_log(WEIR_LOG_ERROR, "poll failed errno=%d", errno);
         if (agent->tls != NULL)
             serve_connection(agent, ready > 0 ? fd.revents : 0);
+        flush(agent);
         if (*reopen) {
             *reopen = 0;
             status_reopen_log(&agent->status, agent->settings);

@@ -41,11 +41,11 @@ typedef struct agent {
     int64_t retry_ms;      /* when the next try may begin */
     unsigned tries;        /* since the last success */
     int64_t said_ms;       /* the last failure's line */
+    int64_t flush_said_ms; /* ... of a flush */
     char said[256];
     /* What the last report said: a change that changes nothing of it costs no report. */
     uint64_t reported_stamp; /* 0: there was none */
     char reported_error[STATUS_ERROR_MAX];
-    bool dirty;        /* commits since the last image sync */
     int64_t expire_ms; /* when something may expire; 0: look */
 } agent_t;
 

@@ -41,7 +41,6 @@ int agent_commit(agent_t *agent, weir_image_t *image, bool full, uint64_t versio
         status_failed(&agent->status, err->reason);
         return rc;
     }
-    agent->dirty = true;
     agent->expire_ms = 0;
     return WEIR_OK;
 }

@@ -259,7 +259,6 @@ static int on_switch(void *context, weir_error_t *err)
         return rc;
     }
     agent->stage = NULL;
-    agent->dirty = true;
     agent->expire_ms = 0;
     int64_t took_us = (weir_clock_monotonic_ms() - agent->stage_began_ms) * 1000;
     rc = weir_image_state(agent->image, &state, err);

@@ -310,7 +310,7 @@ static int commit_state(weir_batch_t *batch, weir_error_t *err)
     if (rc == WEIR_OK)
         rc = store_note(image, batch->txn, "state", &batch->state, sizeof(batch->state), err);
     if (rc == WEIR_OK)
-        rc = unsynced_mark(image, err);
+        rc = unsynced_before_commit(image, err);
     if (rc != WEIR_OK)
         return rc;
     int code = mdb_txn_commit(batch->txn);

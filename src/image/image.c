@@ -158,14 +158,10 @@ static int open_environment(weir_image_t *image, weir_error_t *err)
         code = mdb_env_set_maxreaders(image->env, image->options.readers_max);
     if (code == 0)
         code = mdb_env_set_mapsize(image->env, image->map_bytes); /* 0: what it has */
-    /* No MDB_WRITEMAP: on a full disk it ends in SIGBUS (engine notes 4).
-     * A power loss may cost the last commit, never the order of commits: the control
-     * plane sends it again. One flush a commit instead of two. */
+    /* No MDB_WRITEMAP: on a full disk it ends in SIGBUS (engine notes 4). Flushing is
+     * unsynced.c's. */
     unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
-    if (image->options.look_only)
-        flags |= MDB_RDONLY;
-    else
-        flags |= image->options.sync ? MDB_NOMETASYNC : MDB_NOSYNC;
+    flags |= image->options.look_only ? MDB_RDONLY : MDB_NOSYNC;
     mode_t before = umask(0);
     if (code == 0)
         code = mdb_env_open(image->env, image->path, flags, 0660);
@@ -196,6 +192,8 @@ static int open_contents(weir_image_t *image, const birth_t *birth, state_t *ret
         rc = forget_stage(image, txn, err);
     if (rc == WEIR_OK)
         rc = sums_open(image, txn, err);
+    if (rc == WEIR_OK && image->options.sync)
+        rc = unsynced_before_commit(image, err);
     if (rc != WEIR_OK) {
         mdb_txn_abort(txn);
         return rc;
@@ -217,9 +215,11 @@ int open_image(const weir_image_options_t *options, const birth_t *birth, weir_i
     state_t state = { 0 };
     int rc = image->path != NULL ? make_directory(options->path, err) : weir_error_memory(err);
     if (rc == WEIR_OK)
-        rc = unsynced_check(image, err);
+        rc = unsynced_check(image->path, err);
     if (rc == WEIR_OK)
         rc = open_environment(image, err);
+    if (rc == WEIR_OK && (options->sync || unsynced_left(image)))
+        rc = weir_image_sync(image, err); /* what a process left that died */
     if (rc == WEIR_OK)
         rc = open_contents(image, birth, &state, err);
     if (rc == WEIR_OK && (state.format_records != FORMAT_RECORDS ||
@@ -227,8 +227,6 @@ int open_image(const weir_image_options_t *options, const birth_t *birth, weir_i
         rc = weir_image_recompile(image, err);
     if (rc == WEIR_OK && options->build != NULL && state.build != build_number(options))
         rc = weir_image_retry(image, err);
-    if (rc == WEIR_OK && unsynced_left(image))
-        rc = weir_image_sync(image, err);
     if (rc != WEIR_OK) {
         weir_image_close(image);
         return rc;
@@ -263,6 +261,9 @@ static int open_to_look(const weir_image_options_t *options, weir_image_t **ret,
     if (snprintf(file, sizeof(file), "%s/data.mdb", options->path) >= (int)sizeof(file) ||
         access(file, F_OK) != 0)
         return WEIR_NOT_FOUND;
+    if (unsynced_elsewhere(options->path))
+        return weir_error_set(err, WEIR_CORRUPT, NULL,
+                              "the machine went down, and the agent has not put it right yet");
     weir_image_t *image = weir_calloc(1, sizeof(*image));
     if (image == NULL)
         return weir_error_memory(err);
@@ -316,15 +317,6 @@ int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_
         break;
     }
     return weir_error_errno(err, errno, "cannot set the image %s aside", path);
-}
-
-int weir_image_sync(weir_image_t *image, weir_error_t *err)
-{
-    int code = mdb_env_sync(image->env, 1);
-    if (code != 0)
-        return lmdb_error(code, err, "sync");
-    unsynced_clear(image);
-    return WEIR_OK;
 }
 
 int weir_image_clear_stale(weir_image_t *image, size_t *ret_count, weir_error_t *err)

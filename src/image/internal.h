@@ -116,7 +116,10 @@ struct weir_image {
     weir_image_options_t options;
     char *path;
     uint64_t map_bytes;
-    bool unsynced;             /* unsynced.c */
+    /* unsynced.c: whether the mark is there; a commit that was not flushed; a flush that
+     * failed, ever; the last transaction on the disk, and the one that the mark knows of. */
+    bool marked, unflushed, distrusted;
+    uint64_t flushed, noted;
     weir_digester_t *digester; /* sums.c; NULL: no key */
     weir_digest_key_t key;
     struct sum_changes *changes; /* of the batch at work */
@@ -227,11 +230,13 @@ void cool_each(weir_image_t *image, uint64_t count, unsigned every);
 int sums_open(weir_image_t *image, MDB_txn *txn, weir_error_t *err);
 void sums_close(weir_image_t *image);
 
-/* unsynced.c */
-int unsynced_check(const weir_image_t *image, weir_error_t *err);
-int unsynced_mark(weir_image_t *image, weir_error_t *err); /* before a commit */
-bool unsynced_left(const weir_image_t *image);             /* by a process that died */
-void unsynced_clear(weir_image_t *image);                  /* after a flush */
+/* unsynced.c: before opening the environment: takes back what a machine that went down may
+ * have left half-written. WEIR_CORRUPT: nothing of it can be believed. */
+int unsynced_check(const char *image, weir_error_t *err);
+/* A check has to come first: the machine went down while the image was written. */
+bool unsynced_elsewhere(const char *image);
+bool unsynced_left(const weir_image_t *image); /* by a process of this boot that died */
+int unsynced_before_commit(weir_image_t *image, weir_error_t *err);
 
 void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret);
 /* batch.c: every record and index made anew from the documents, in one transaction. */

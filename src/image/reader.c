@@ -91,6 +91,8 @@ int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
     int rc = data_file(path, &file, err); /* LMDB would make what is not there */
     if (rc != WEIR_OK)
         return rc;
+    if (unsynced_elsewhere(path))
+        return WEIR_NOT_FOUND; /* until the agent has put it right */
     weir_reader_t *reader = weir_calloc(1, sizeof(*reader));
     if (reader == NULL)
         return weir_error_memory(err);

@@ -255,8 +255,6 @@ int weir_image_switch(weir_image_t **live, weir_image_t *stage, weir_error_t *er
     if (change_state(old, make_superseded, NULL) == WEIR_OK)
         change_state(stage, make_no_stage, NULL);
     if (old->options.sync) {
-        mdb_env_set_flags(stage->env, MDB_NOSYNC, 0);
-        mdb_env_set_flags(stage->env, MDB_NOMETASYNC, 1);
         weir_image_sync(stage, NULL);
         stage->options.sync = true;
     }

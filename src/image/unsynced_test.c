@@ -1,0 +1,328 @@
+/* unsynced_test.c -- the machine goes down, at any moment: what an image holds then.
+ *
+ * The disk is played: it has the file as of the last fdatasync(), which is ours here, and
+ * any of the pages that were written since, by chance (WEIR_SEED). */
+#include "image/chance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+enum { PAGE_BYTES = 4096, ROUTES = 12 };
+
+/* -- a disk ------------------------------------------------------------------------------ */
+
+static struct {
+    uint8_t *bytes; /* what was flushed */
+    size_t len;
+    bool playing; /* or this is the next boot's */
+    unsigned flushes;
+    int failure; /* errno of flushing; 0: it works */
+} disk;
+
+static uint8_t *read_all(int file, size_t *ret_len)
+{
+    struct stat info;
+    assert_int_equal(fstat(file, &info), 0);
+    *ret_len = (size_t)info.st_size;
+    uint8_t *bytes = malloc(*ret_len + 1);
+    assert_non_null(bytes);
+    assert_int_equal(pread(file, bytes, *ret_len, 0), (ssize_t)*ret_len);
+    return bytes;
+}
+
+/* Instead of the C library's, for LMDB too. */
+__attribute__((visibility("default"))) int fdatasync(int file)
+{
+    if (!disk.playing)
+        return 0;
+    if (disk.failure != 0) {
+        errno = disk.failure;
+        return -1;
+    }
+    free(disk.bytes);
+    disk.bytes = read_all(file, &disk.len);
+    disk.flushes++;
+    return 0;
+}
+
+/* -- an image, and what a machine that goes down leaves of it -----------------------------------
+ */
+
+typedef struct lives {
+    fixture_t running;
+    fixture_t after;                /* of the next boot */
+    unsigned path_of[ROUTES][4096]; /* by version: the number in each route's path */
+} lives_t;
+
+static weir_image_options_t options_of(const fixture_t *f)
+{
+    weir_image_options_t options = fixture_options(f);
+    options.sync = true;
+    return options;
+}
+
+static void open_synced(fixture_t *f)
+{
+    weir_image_options_t options = options_of(f);
+    fixture_ok(f, weir_image_open(&options, &f->image, &f->err));
+}
+
+static int setup(void **state)
+{
+    lives_t *lives = calloc(1, sizeof(*lives));
+    assert_non_null(lives);
+    memset(&disk, 0, sizeof(disk));
+    disk.playing = true;
+    fixture_directory(&lives->running);
+    fixture_directory(&lives->after);
+    open_synced(&lives->running);
+    *state = lives;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    lives_t *lives = *state;
+    disk.failure = 0;
+    fixture_close(&lives->running);
+    fixture_close(&lives->after);
+    free(disk.bytes);
+    free(lives);
+    return 0;
+}
+
+static void write_file(const char *folder, const char *name, const void *bytes, size_t len)
+{
+    char path[400];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0660);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, bytes, len), (ssize_t)len);
+    close(file);
+}
+
+static uint8_t *read_file(const char *folder, const char *name, size_t *ret_len)
+{
+    char path[400];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return NULL;
+    uint8_t *bytes = read_all(file, ret_len);
+    close(file);
+    return bytes;
+}
+
+/* `newer`: of 4 pages that were written since the last flush, how many reached the disk. */
+static void machine_goes_down(lives_t *lives, unsigned newer)
+{
+    size_t len = 0, mark_len = 0;
+    uint8_t *pages = read_file(lives->running.path, "data.mdb", &len);
+    uint8_t *mark = read_file(lives->running.path, "unsynced", &mark_len);
+    assert_non_null(pages);
+    for (size_t at = 0; at < len; at += PAGE_BYTES)
+        if (below(4) >= newer) {
+            memset(pages + at, 0, PAGE_BYTES);
+            if (at + PAGE_BYTES <= disk.len)
+                memcpy(pages + at, disk.bytes + at, PAGE_BYTES);
+        }
+    fixture_close(&lives->after);
+    fixture_directory(&lives->after);
+    write_file(lives->after.path, "data.mdb", pages, len);
+    if (mark != NULL) {
+        memcpy(mark, "00000000", 8); /* another boot */
+        write_file(lives->after.path, "unsynced", mark, mark_len);
+    }
+    free(pages);
+    free(mark);
+}
+
+static void commit(lives_t *lives)
+{
+    fixture_t *f = &lives->running;
+    unsigned version = (unsigned)f->version + 1;
+    assert_true(version < 4096);
+    fixture_begin(f, false);
+    for (unsigned k = 0; k < ROUTES; k++)
+        lives->path_of[k][version] = lives->path_of[k][version - 1];
+    for (unsigned times = 1 + below(3); times > 0; times--) {
+        unsigned k = below(ROUTES);
+        char row[200];
+        snprintf(row, sizeof(row),
+                 "{\"id\":\"5fd1eb1b-0000-4000-8000-0000000000%02u\",\"paths\":[\"/of%u/in%u\"],"
+                 "\"protocols\":[\"http\"]}",
+                 k, k, version);
+        fixture_put(f, "routes", row);
+        lives->path_of[k][version] = version;
+    }
+    fixture_commit(f);
+}
+
+static uint64_t version_of(fixture_t *f)
+{
+    weir_image_state_t state;
+    fixture_ok(f, weir_image_state(f->image, &state, &f->err));
+    return state.version;
+}
+
+/* Everything, and nothing else, of its version is there. */
+static void assert_whole(lives_t *lives)
+{
+    fixture_t *f = &lives->after;
+    uint64_t version = version_of(f);
+    weir_image_verdict_t verdict;
+    fixture_ok(f, weir_image_verify(f->image, NULL, NULL, &verdict, &f->err));
+    assert_int_equal(verdict.bad_records, 0);
+    fixture_open_reader(f);
+    for (unsigned k = 0; k < ROUTES; k++) {
+        char path[64];
+        fixture_request_t request;
+        weir_match_t match;
+        unsigned in = lives->path_of[k][version];
+        for (unsigned other = 1; other <= lives->running.version; other++) {
+            snprintf(path, sizeof(path), "/of%u/in%u", k, other);
+            fixture_request(&request, "GET", NULL, path);
+            /* "/of1/in1" is the beginning of "/of1/in12". */
+            bool begins = in != 0 && (other == in || other / 10 == in || other / 100 == in ||
+                                      other / 1000 == in);
+            assert_int_equal(fixture_match(f, &request, &match), begins ? WEIR_OK : WEIR_NOT_FOUND);
+        }
+    }
+}
+
+static void next_boot(lives_t *lives)
+{
+    fixture_t *f = &lives->after;
+    disk.playing = false;
+    /* A worker may be up before the agent. */
+    assert_int_equal(weir_reader_open(f->path, &f->reader, &f->err), WEIR_NOT_FOUND);
+    open_synced(f);
+    assert_whole(lives);
+    disk.playing = true;
+}
+
+/* -- tests ---------------------------------------------------------------------------------- */
+
+static void whatever_pages_are_lost_a_whole_version_is_there(void **state)
+{
+    lives_t *lives = *state;
+    uint64_t settled = 0;
+    for (unsigned round = rounds(150); round > 0; round--) {
+        commit(lives);
+        if (below(3) == 0)
+            fixture_ok(&lives->running,
+                       weir_image_flush(lives->running.image, &lives->running.err));
+        if (below(9) == 0) {
+            fixture_ok(&lives->running,
+                       weir_image_settle(lives->running.image, &lives->running.err));
+            settled = lives->running.version;
+        }
+        machine_goes_down(lives, below(5));
+        next_boot(lives);
+        assert_in_range(version_of(&lives->after), settled, lives->running.version);
+        assert_true(version_of(&lives->after) + 2 >= lives->running.version);
+    }
+}
+
+static void the_next_boot_goes_on_from_there(void **state)
+{
+    lives_t *lives = *state;
+    for (unsigned i = 0; i < 20; i++)
+        commit(lives);
+    machine_goes_down(lives, 2);
+    next_boot(lives);
+    fixture_t *f = &lives->after;
+    disk.playing = false;
+    f->version = version_of(f);
+    fixture_put_alone(f, "routes",
+                      "{\"id\":\"5fd1eb1b-0000-4000-8000-000000000099\",\"paths\":[\"/new\"],"
+                      "\"protocols\":[\"http\"]}");
+    weir_reader_close(f->reader);
+    weir_image_close(f->image); /* as a process that dies: the mark is of this boot */
+    open_synced(f);
+    fixture_open_reader(f);
+    assert_int_equal(version_of(f), f->version);
+    fixture_request_t request;
+    weir_match_t match;
+    fixture_request(&request, "GET", NULL, "/new");
+    assert_int_equal(fixture_match(f, &request, &match), WEIR_OK);
+}
+
+static void a_commit_serves_before_it_is_flushed(void **state)
+{
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    commit(lives);
+    fixture_ok(f, weir_image_settle(f->image, &f->err));
+    unsigned before = disk.flushes;
+    commit(lives);
+    assert_int_equal(disk.flushes, before);
+    assert_int_equal(version_of(f), f->version);
+    fixture_ok(f, weir_image_flush(f->image, &f->err));
+    assert_int_equal(disk.flushes, before + 1);
+    fixture_ok(f, weir_image_flush(f->image, &f->err)); /* nothing to do */
+    assert_int_equal(disk.flushes, before + 1);
+}
+
+static void after_a_flush_that_failed_nothing_is_taken_and_the_disk_not_believed(void **state)
+{
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    weir_batch_t *batch = NULL;
+    commit(lives);
+    disk.failure = EIO;
+    assert_int_equal(weir_image_flush(f->image, &f->err), WEIR_IO);
+    fixture_ok(f, weir_batch_begin(f->image, false, f->version + 1, &batch, &f->err));
+    assert_int_equal(weir_batch_commit(batch, FIXTURE_NOW_MS, &f->err), WEIR_IO);
+    assert_int_equal(version_of(f), f->version); /* which serves on */
+    disk.failure = 0;
+    commit(lives);
+    fixture_ok(f, weir_image_settle(f->image, &f->err));
+    machine_goes_down(lives, 4);
+    weir_image_options_t options = options_of(&lives->after);
+    assert_int_equal(weir_image_open(&options, &lives->after.image, &lives->after.err),
+                     WEIR_CORRUPT);
+}
+
+static void an_image_that_was_closed_in_order_is_believed(void **state)
+{
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    commit(lives);
+    fixture_ok(f, weir_image_sync(f->image, &f->err));
+    machine_goes_down(lives, 0);
+    disk.playing = false;
+    open_synced(&lives->after);
+    assert_whole(lives);
+    assert_int_equal(version_of(&lives->after), f->version);
+}
+
+static void what_has_no_older_commit_is_not_believed(void **state)
+{
+    lives_t *lives = *state;
+    static const uint8_t nothing[2 * PAGE_BYTES];
+    commit(lives);
+    machine_goes_down(lives, 4);
+    write_file(lives->after.path, "data.mdb", nothing, sizeof(nothing));
+    weir_image_options_t options = options_of(&lives->after);
+    assert_int_equal(weir_image_open(&options, &lives->after.image, &lives->after.err),
+                     WEIR_CORRUPT);
+}
+
+int main(void)
+{
+    start_random();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(whatever_pages_are_lost_a_whole_version_is_there, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_next_boot_goes_on_from_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_commit_serves_before_it_is_flushed, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            after_a_flush_that_failed_nothing_is_taken_and_the_disk_not_believed, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_image_that_was_closed_in_order_is_believed, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_has_no_older_commit_is_not_believed, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
