@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { PATH_BYTES = 4096, BOOT_BYTES = 64, MARK_BYTES = 128 };
@@ -138,11 +139,12 @@ static int settle_past(const char *image, uint64_t flushed, weir_error_t *err)
 int unsynced_check(const char *image, weir_error_t *err)
 {
     char mark[MARK_BYTES], path[PATH_BYTES];
-    uint64_t flushed = 0;
     if (!marked_elsewhere(image, mark))
         return WEIR_OK;
-    const char *word = strchr(mark, '\n');
-    if (word == NULL || sscanf(word, "\nlast %" SCNu64, &flushed) != 1)
+    const char *word = strstr(mark, "\nlast ");
+    char *end = NULL;
+    uint64_t flushed = word != NULL ? strtoull(word + 6, &end, 10) : 0;
+    if (word == NULL || *end != '\n')
         return weir_error_set(err, WEIR_CORRUPT, NULL,
                               "the machine went down before the image was on the disk");
     int rc = settle_past(image, flushed, err);

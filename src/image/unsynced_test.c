@@ -32,7 +32,7 @@ static uint8_t *read_all(int file, size_t *ret_len)
 }
 
 /* Instead of the C library's, for LMDB too. */
-__attribute__((visibility("default"))) int fdatasync(int file)
+__attribute__((visibility("default"))) int fdatasync(int fildes)
 {
     if (!disk.playing)
         return 0;
@@ -41,7 +41,7 @@ __attribute__((visibility("default"))) int fdatasync(int file)
         return -1;
     }
     free(disk.bytes);
-    disk.bytes = read_all(file, &disk.len);
+    disk.bytes = read_all(fildes, &disk.len);
     disk.flushes++;
     return 0;
 }
