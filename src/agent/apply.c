@@ -122,8 +122,17 @@ int agent_apply(void *context, const weir_update_t *update, weir_error_t *err)
 
 typedef struct report {
     weir_json_t *list;
-    size_t count;
+    bool first_ones; /* after the news, which are in the list already */
 } report_t;
+
+static bool is_listed(const report_t *r, const weir_quarantined_t *q)
+{
+    for (const weir_json_t *e = weir_json_first(r->list); e != NULL; e = weir_json_next(e))
+        if (weir_str_equal(weir_json_string(weir_json_get(e, "id")), q->id) &&
+            weir_str_equal(weir_json_string(weir_json_get(e, "type")), q->type))
+            return true;
+    return false;
+}
 
 static int report_one(void *context, const weir_quarantined_t *q)
 {
@@ -135,8 +144,10 @@ static int report_one(void *context, const weir_quarantined_t *q)
         { "type", q->type },   { "id", q->id },         { "name", q->name },
         { "field", q->field }, { "reason", q->reason },
     };
-    if (r->count++ >= QUARANTINED_LISTED)
+    if (weir_json_count(r->list) >= QUARANTINED_LISTED)
         return WEIR_AGAIN; /* the others are counted, not listed */
+    if (r->first_ones && is_listed(r, q))
+        return WEIR_OK;
     weir_json_t *entry = weir_json_new_object();
     int rc = entry != NULL ? WEIR_OK : WEIR_NO_MEMORY;
     for (size_t i = 0; rc == WEIR_OK && i < WEIR_COUNT(members); i++)
@@ -149,13 +160,22 @@ static int report_one(void *context, const weir_quarantined_t *q)
     return rc;
 }
 
+/* The news first: whoever waits for a change must find in the list that it was refused. */
+static int list_quarantined(agent_t *agent, report_t *r)
+{
+    uint64_t left_out = 0;
+    int rc = weir_image_news(agent->image, report_one, r, &left_out, NULL);
+    r->first_ones = true;
+    return rc == WEIR_OK ? weir_image_quarantined(agent->image, report_one, r, NULL) : rc;
+}
+
 static weir_json_t *make_report(agent_t *agent, uint64_t quarantined)
 {
-    report_t r = { weir_json_new_array(), 0 };
+    report_t r = { .list = weir_json_new_array() };
     weir_json_t *report = weir_json_new_object();
     int rc = r.list != NULL && report != NULL ? WEIR_OK : WEIR_NO_MEMORY;
     if (rc == WEIR_OK && quarantined > 0)
-        rc = weir_image_quarantined(agent->image, report_one, &r, NULL);
+        rc = list_quarantined(agent, &r);
     if (rc == WEIR_OK)
         rc = weir_json_set(report, "quarantined_count", weir_json_new_number((double)quarantined));
     if (rc == WEIR_OK) {

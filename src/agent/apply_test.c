@@ -1,5 +1,6 @@
-/* apply_test.c -- what a change costs when much is quarantined: a change that has nothing
- * to do with it reads nothing of it, for the log or for the report. */
+/* apply_test.c -- when much is quarantined: a change that has nothing to do with it reads
+ * nothing of it, for the log or for the report; one that adds to it is in the report, whose
+ * list is short, by what it added. */
 #include "agent/agent_internal.h"
 #include "base/json.h"
 #include "image/fixture.h"
@@ -40,6 +41,16 @@ static void apply(agent_t *agent, uint64_t version, const change_t *change)
     agent_applied(agent, false, version, change->count, 1);
 }
 
+static void assert_listed_once(const weir_json_t *report, const char *id)
+{
+    unsigned found = 0;
+    const weir_json_t *list = weir_json_get(report, "quarantined");
+    assert_int_equal(weir_json_count(list), LISTED);
+    for (const weir_json_t *e = weir_json_first(list); e != NULL; e = weir_json_next(e))
+        found += weir_str_equal(weir_json_string(weir_json_get(e, "id")), weir_str(id)) ? 1 : 0;
+    assert_int_equal(found, 1);
+}
+
 static void a_change_reads_nothing_of_what_is_quarantined(void **state)
 {
     static agent_t agent;
@@ -62,12 +73,20 @@ static void a_change_reads_nothing_of_what_is_quarantined(void **state)
     }
     assert_int_equal(weir_image_quarantine_read(f.image), read);
 
-    /* One more: its line in the log, and the first ones for the report. */
+    /* One more: its line in the log, itself and then the first ones for the report. */
     apply(&agent, version++, &(change_t){ "\"no_such_field\":1", 2000, 1 });
     report = agent_report(&agent, false);
     assert_int_equal(weir_json_get_number(report, "quarantined_count", 0), BAD + 1);
+    assert_listed_once(report, "c0000000-0000-4000-8000-000000002000");
+    assert_listed_once(report, "c0000000-0000-4000-8000-000000000001");
     weir_json_free(report);
-    assert_true(weir_image_quarantine_read(f.image) <= read + 1 + LISTED + 1);
+    assert_true(weir_image_quarantine_read(f.image) <= read + 2 + LISTED + 1);
+
+    /* What was listed anyway is listed once. */
+    apply(&agent, version++, &(change_t){ "\"no_such_field\":2", 1, 1 });
+    report = agent_report(&agent, false);
+    assert_listed_once(report, "c0000000-0000-4000-8000-000000000001");
+    weir_json_free(report);
     assert_null(agent_report(&agent, false));
 
     status_error(&agent.status, "the disk is full");
