@@ -39,6 +39,7 @@ typedef enum weir_field_flag {
     WEIR_MUST_NOT_BE_TRUE = 4096, /* "ne": true; `error` replaces the text */
     WEIR_DEFAULT_NULL = 8192,     /* has an explicit default, which is null */
     WEIR_HAS_RANGE = 16384,       /* min and max count ("between") */
+    WEIR_ABOVE_MIN = 32768,       /* more than min ("gt") */
 } weir_field_flag_t;
 
 typedef enum weir_on_delete {
@@ -52,6 +53,17 @@ typedef struct weir_pattern {
     const char *regex;
     const char *error;
 } weir_pattern_t;
+
+/* A name that a member of a plugin's configuration had before ("shorthand_fields"). It is
+ * accepted, says the same as the member, and is shown beside it; both may be given, if
+ * they say the same. */
+typedef struct weir_older_name {
+    const char *name;
+    const char *path; /* of the member in the record: "redis.host" */
+    weir_type_t type;
+    unsigned flags;
+    const char *removed_in; /* version of the incumbent */
+} weir_older_name_t;
 
 typedef struct weir_field weir_field_t;
 typedef struct weir_check weir_check_t;
@@ -75,6 +87,7 @@ struct weir_field {
     const weir_field_t *keys;         /* of a map */
     const weir_field_t *fields;       /* of a record */
     const weir_check_t *checks;       /* of a record */
+    const weir_older_name_t *older;   /* of a plugin's `config` */
     const char *to;                   /* of a foreign field: entity name */
     weir_on_delete_t on_delete;
     /* Further rules in code. WEIR_INVALID: err->reason is the text. */
@@ -102,7 +115,8 @@ typedef enum weir_check_kind {
 struct weir_check {
     weir_check_kind_t kind;
     const char *fields;
-    /* CONDITIONAL: if `if_field` is one of `if_one_of` (or none of
+    /* Names look into records: "config.redis.host".
+     * CONDITIONAL: if `if_field` is one of `if_one_of` (or none of
      * `if_not_one_of`; of a set: every element; with `if_null` also if it is null), then
      * `then_field` must be ...
      * AT_LEAST_ONE_WHEN: if the set `if_field` contains one of `if_one_of`, and
@@ -150,5 +164,9 @@ extern const weir_field_t weir_element_http_protocol; /* grpc, grpcs, http, http
     }
 /* "allowed characters are A-Z, a-z, 0-9, '_', and '-'" */
 int weir_check_header_name(weir_str_t value, weir_error_t *err);
+int weir_check_host(weir_str_t value, weir_error_t *err); /* name or address, no port */
+int weir_check_sni(weir_str_t value, weir_error_t *err);  /* name only */
+int weir_check_ip_or_cidr(weir_str_t value, weir_error_t *err);
+int weir_check_path(weir_str_t value, weir_error_t *err); /* the characters of RFC 3986 */
 
 #endif

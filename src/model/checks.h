@@ -7,21 +7,18 @@
 
 #include "base/base.h"
 #include "weir/json.h"
+#include "weir/schema.h" /* those that plugins need, too */
 
 /* Stands in a reason for the value that was judged: texts show it whole, however
  * long, and an error object is short. The engine puts it in. */
 #define WEIR_VALUE "\001"
 #define WEIR_REGEX "\002" /* the same without its first byte, a '~' */
 
-int weir_check_host(weir_str_t value, weir_error_t *err);
 int weir_check_host_with_optional_port(weir_str_t value, weir_error_t *err);
 int weir_check_route_host(weir_str_t value, weir_error_t *err); /* one '*' at an end */
 int weir_check_wildcard_host(weir_str_t value, weir_error_t *err);
-int weir_check_sni(weir_str_t value, weir_error_t *err);
 int weir_check_upstream_name(weir_str_t value, weir_error_t *err);
 int weir_check_target(weir_str_t value, weir_error_t *err);
-int weir_check_ip_or_cidr(weir_str_t value, weir_error_t *err);
-int weir_check_path(weir_str_t value, weir_error_t *err);
 int weir_check_route_path(weir_str_t value, weir_error_t *err); /* prefix or ~regex */
 int weir_check_utf8_name(weir_str_t value, weir_error_t *err);
 int weir_check_tag(weir_str_t value, weir_error_t *err);

@@ -7,6 +7,7 @@
 
 typedef struct description {
     weir_engine_t engine; /* completes the defaults of records */
+    const char *plugin;   /* its name; NULL: an entity */
     int failed;
 } description_t;
 
@@ -195,6 +196,8 @@ static void rules(description_t *d, const weir_field_t *field, weir_json_t *out)
         append(d, range, weir_json_new_number(field->max));
         put(d, out, "between", range);
     }
+    if (field->flags & WEIR_ABOVE_MIN)
+        put(d, out, "gt", weir_json_new_number(field->min));
     if (field->len_min > 0)
         put(d, out, "len_min", weir_json_new_number(field->len_min));
     if (field->flags & WEIR_EMPTY_ALLOWED)
@@ -221,6 +224,33 @@ static void rules(description_t *d, const weir_field_t *field, weir_json_t *out)
     }
 }
 
+/* {"redis_host": {"type": ..., "deprecation": {...}}}, ... */
+static weir_json_t *older_names(description_t *d, const weir_field_t *record)
+{
+    weir_json_t *array = weir_json_new_array();
+    for (const weir_older_name_t *older = record->older; older->name != NULL; older++) {
+        weir_json_t *path = weir_json_new_array();
+        for (const char *at = older->path; *at != '\0'; at += *at == '.') {
+            size_t len = strcspn(at, ".");
+            append(d, path, weir_json_new_string((weir_str_t){ at, len }));
+            at += len;
+        }
+        weir_json_t *instead = weir_json_new_array();
+        append(d, instead, single(d, "path", path));
+        weir_json_t *why = single(d, "replaced_with", instead);
+        put(d, why, "removal_in_version", text_value(older->removed_in));
+        put(d, why, "message",
+            weir_engine_text(&d->engine, "%s: %s.%s is deprecated, please use %s.%s instead",
+                             d->plugin, record->name, older->name, record->name, older->path));
+        weir_json_t *shown = single(d, "type", text_value(type_name(older->type)));
+        if (older->flags & WEIR_EMPTY_ALLOWED)
+            put(d, shown, "len_min", weir_json_new_number(0));
+        put(d, shown, "deprecation", why);
+        append(d, array, single(d, older->name, shown));
+    }
+    return array;
+}
+
 static weir_json_t *describe_field(description_t *d, const weir_field_t *field)
 {
     weir_json_t *out = single(d, "type", text_value(type_name(field->type)));
@@ -238,6 +268,8 @@ static weir_json_t *describe_field(description_t *d, const weir_field_t *field)
             describe_field(d, field->of));
     if (field->fields != NULL)
         put(d, out, "fields", fields_array(d, field->fields));
+    if (field->older != NULL)
+        put(d, out, "shorthand_fields", older_names(d, field));
     if (field->checks != NULL)
         put(d, out, "entity_checks", checks_array(d, field->checks));
     WEIR_AUTO(json)
@@ -382,7 +414,7 @@ static weir_json_t *plugin_fields(description_t *d, const weir_plugin_schema_t *
 
 weir_json_t *weir_plugin_schema_describe(const weir_plugin_schema_t *plugin, bool config_only)
 {
-    description_t d = { .engine.schema = weir_schema(WEIR_PLUGINS) };
+    description_t d = { .engine.schema = weir_schema(WEIR_PLUGINS), .plugin = plugin->name };
     if (!config_only)
         return whole(&d, plugin_fields(&d, plugin), plugin->checks);
     const weir_field_t *config = plugin->fields;

@@ -336,9 +336,11 @@ int weir_engine_merge(weir_engine_t *engine, const weir_field_t *fields, weir_js
         if (field != NULL && top)
             field = weir_engine_field(engine, field, &room);
         weir_json_t *present = weir_json_get_mutable(base, name);
-        if (field != NULL && field->type == WEIR_TYPE_RECORD && field->fields != NULL &&
-            weir_json_kind(present) == WEIR_JSON_OBJECT &&
-            weir_json_kind(member) == WEIR_JSON_OBJECT) {
+        bool record = weir_json_kind(member) == WEIR_JSON_OBJECT ||
+                      (weir_json_kind(member) == WEIR_JSON_ARRAY &&
+                       weir_json_first(member) == NULL); /* how Lua prints an empty table */
+        if (field != NULL && field->type == WEIR_TYPE_RECORD && field->fields != NULL && record &&
+            weir_json_kind(present) == WEIR_JSON_OBJECT) {
             int rc = weir_engine_merge(engine, field->fields, present, member, false);
             if (rc != WEIR_OK)
                 return rc;

@@ -23,6 +23,12 @@ typedef struct weir_engine {
  * WEIR_INVALID: `problem` says why. */
 int weir_engine_shorthands(weir_engine_t *engine, weir_write_t kind, weir_json_t *body,
                            weir_problem_t *problem);
+/* Older names of members in a body (weir_older_name_t of engine->sub_fields) become the
+ * members. Returns the errors object, or NULL. */
+weir_json_t *weir_engine_take_older(weir_engine_t *engine, weir_json_t *body);
+/* Takes them out of an entity as it is stored, and puts them into one that is to be. */
+void weir_engine_drop_older(const weir_engine_t *engine, weir_json_t *entity);
+int weir_engine_show_older(weir_engine_t *engine, weir_json_t *entity);
 /* The algorithm of an upstream that a read shows, whatever was written. */
 int weir_engine_upstream_algorithm(weir_json_t *entity);
 

@@ -84,7 +84,7 @@ static bool scalar_fits(const weir_json_t *value, const char *one_of, const char
 
 static bool condition_holds(const weir_check_t *check, const weir_json_t *entity)
 {
-    const weir_json_t *value = weir_json_get(entity, check->if_field);
+    const weir_json_t *value = value_at(entity, check->if_field);
     if (check->if_null && weir_json_is_null(value))
         return true;
     if (weir_json_kind(value) != WEIR_JSON_ARRAY)
@@ -121,15 +121,37 @@ static weir_json_t *then_error(weir_engine_t *engine, const weir_check_t *check,
     return NULL;
 }
 
+/* Sets errors["a"]["b"] for "a.b"; takes `error`. What is wrong as a whole stays so. */
+static weir_json_t *add_at(weir_engine_t *engine, weir_json_t *errors, const char *path,
+                           weir_json_t *error)
+{
+    char name[96];
+    size_t len = strcspn(path, ".");
+    if (path[len] == '\0' || len >= sizeof(name))
+        return weir_engine_add(engine, errors, path, error);
+    memcpy(name, path, len);
+    name[len] = '\0';
+    weir_json_t *inner = weir_json_get_mutable(errors, name);
+    if (inner != NULL && weir_json_kind(inner) != WEIR_JSON_OBJECT) {
+        weir_json_free(error);
+        return errors;
+    }
+    if (inner != NULL) {
+        add_at(engine, inner, path + len + 1, error);
+        return errors;
+    }
+    return weir_engine_add(engine, errors, name, add_at(engine, NULL, path + len + 1, error));
+}
+
 static weir_json_t *check_conditional(weir_engine_t *engine, const weir_check_t *check,
                                       const weir_json_t *entity, weir_json_t *errors)
 {
     if (!condition_holds(check, entity))
         return errors;
-    weir_json_t *error = then_error(engine, check, weir_json_get(entity, check->then_field));
+    weir_json_t *error = then_error(engine, check, value_at(entity, check->then_field));
     if (error == NULL)
         return errors;
-    errors = weir_engine_add(engine, errors, check->then_field, error);
+    errors = add_at(engine, errors, check->then_field, error);
     if (check->error != NULL)
         return weir_engine_add_entity(engine, errors, check->error);
     char text[TEXT_BYTES];
@@ -200,11 +222,27 @@ static weir_json_t *say(weir_engine_t *engine, weir_json_t *errors, const char *
     return weir_engine_add_entity(engine, errors, text);
 }
 
+/* A record that is wrong as a whole has no members to be judged: "config" of a check of
+ * "config.a config.b". */
+static bool is_without_record(const weir_check_t *check, const weir_json_t *errors)
+{
+    char name[96];
+    const char *path = check->fields != NULL ? check->fields : "";
+    size_t len = strcspn(path, ". ");
+    if (path[len] != '.' || len >= sizeof(name))
+        return false;
+    memcpy(name, path, len);
+    name[len] = '\0';
+    return weir_json_kind(weir_json_get(errors, name)) == WEIR_JSON_STRING;
+}
+
 weir_json_t *weir_engine_check(weir_engine_t *engine, const weir_check_t *checks,
                                const weir_json_t *entity, weir_json_t *errors)
 {
     for (const weir_check_t *check = checks; check->kind != WEIR_CHECK_NONE; check++) {
         size_t total = 0;
+        if (is_without_record(check, errors))
+            continue;
         size_t given = check->fields != NULL ? count_nonempty(check->fields, entity, &total) : 0;
         switch (check->kind) {
         case WEIR_CHECK_AT_LEAST_ONE_OF:

@@ -110,6 +110,9 @@ static weir_json_t *validate_number(weir_engine_t *engine, const weir_field_t *f
         return expected_one_of(engine, "expected one of", field->one_of);
     if ((field->flags & WEIR_TIMESTAMP) && number <= 0)
         return weir_engine_text(engine, "expected a valid timestamp");
+    if ((field->flags & WEIR_ABOVE_MIN) && number <= field->min)
+        return weir_engine_text(engine, "value must be greater than %s",
+                                number_text(field->min, low, sizeof(low)));
     if ((field->flags & WEIR_HAS_RANGE) && (number < field->min || number > field->max))
         return weir_engine_text(engine, "value should be between %s and %s",
                                 number_text(field->min, low, sizeof(low)),

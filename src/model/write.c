@@ -237,6 +237,22 @@ static int check_explicit_id(write_t *w, const weir_json_t *body)
                             "primary key violation on key '{id=\"userdata: NULL\"}'");
 }
 
+/* Members of a plugin's configuration that have other names now. */
+static int older_names(write_t *w, weir_json_t *body, const weir_json_t *current)
+{
+    if (w->schema->type != WEIR_PLUGINS)
+        return WEIR_OK;
+    bool named = !weir_json_is_null(weir_json_get(body, "name")) || current == NULL;
+    weir_json_t *errors = weir_engine_subschema(&w->engine, named ? body : current);
+    if (errors == NULL) {
+        errors = weir_engine_take_older(&w->engine, body);
+        if (errors != NULL && w->engine.failed == WEIR_OK)
+            return weir_problem_schema_violation(w->problem, errors);
+    }
+    weir_json_free(errors); /* that there is no such plugin is judged with the rest */
+    return w->engine.failed;
+}
+
 /* What the client sent, with what it may leave out: not validated yet. Takes `body`. */
 static int prepare(write_t *w, weir_json_t *body, const weir_json_t *current, weir_json_t **ret)
 {
@@ -246,12 +262,9 @@ static int prepare(write_t *w, weir_json_t *body, const weir_json_t *current, we
         entity = weir_json_copy(current);
         if (entity == NULL)
             return no_memory(body);
-        const weir_json_t *name = weir_json_get(body, "name");
-        if (w->schema->type == WEIR_PLUGINS && name != NULL &&
-            !weir_json_equal(name, weir_json_get(current, "name")))
-            weir_json_remove(entity, "config"); /* another plugin: nothing of it fits */
         weir_json_t *errors = weir_engine_subschema(&w->engine, entity);
         weir_json_free(errors); /* judged below, after the merge */
+        weir_engine_drop_older(&w->engine, entity);
         int rc = weir_engine_merge(&w->engine, w->schema->fields, entity, body, true);
         weir_json_free(body);
         if (rc != WEIR_OK)
@@ -311,6 +324,8 @@ static int settle(write_t *w, weir_json_t *entity, weir_json_t **ret)
         return weir_problem_schema_violation(w->problem, errors);
     }
     int rc = transform(w, entity);
+    if (rc == WEIR_OK && w->schema->type == WEIR_PLUGINS)
+        rc = weir_engine_show_older(&w->engine, entity);
     if (rc == WEIR_OK && strcmp(w->schema->primary_key, "id") == 0)
         rc = normalize_id(entity);
     if (rc != WEIR_OK) {
@@ -361,6 +376,8 @@ int weir_model_write(const weir_schema_t *schema, weir_write_t kind, const weir_
         rc = take_ttl(&w, input, &expiry);
     if (rc == WEIR_OK)
         rc = check_explicit_id(&w, input);
+    if (rc == WEIR_OK)
+        rc = older_names(&w, input, current);
     if (rc != WEIR_OK) {
         weir_json_free(input);
         return rc;
@@ -439,7 +456,12 @@ int weir_model_accept(const weir_schema_t *schema, const weir_json_t *row, doubl
         return weir_problem_schema_violation(
             problem, weir_engine_add(&w.engine, NULL, schema->primary_key, error));
     }
-    int rc = settle(&w, entity, &entity);
+    int rc = older_names(&w, entity, NULL);
+    if (rc != WEIR_OK) {
+        weir_json_free(entity);
+        return rc;
+    }
+    rc = settle(&w, entity, &entity);
     if (rc != WEIR_OK)
         return rc;
     if (schema->ttl) {
