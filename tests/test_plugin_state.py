@@ -11,6 +11,7 @@ import time
 
 import pytest
 from weir import http
+from weir.changes import Writer
 from weir.node import BUILD, wait_until
 
 PROGRAM = BUILD / "tests" / "plugins" / "weir"
@@ -203,39 +204,11 @@ def test_what_has_not_changed_stays_remembered(planes):
 # -- counters that all workers share ------------------------------------------------------------
 
 
-class Writer(threading.Thread):
-    """Changes consumers, services, routes and the counting plugin itself, in batches."""
-
-    BATCH = 50
-
-    def __init__(self, control, changes):
-        super().__init__(daemon=True)
-        self.admin, self.changes, self.done, self.failure = control.client(), changes, 0, None
-        rows = self.admin.list("/routes/count/plugins")
-        self.plugin = next(row["id"] for row in rows if row["name"] == "test-count")
-
-    def batch(self):
-        number = self.done // self.BATCH
-        operations = [{"op": "update", "path": f"/plugins/{self.plugin}",
-                       "body": {"config": {"limit": 10**9 - number % 2, "window": LONG}}}]
-        for n in range(self.BATCH - 1):
-            kind = ("consumers", "services", "routes")[n % 3]
-            body = {"consumers": {"custom_id": f"{n}-{number}"},
-                    "services": {"url": f"http://127.0.0.1:{1 + number % 60000}"},
-                    "routes": {"paths": [f"/w{n}/{number}"], "service": {"name": f"w{n - 1}"}}}[kind]
-            operations.append({"op": "upsert", "path": f"/{kind}/w{n}", "body": body})
-        return {"operations": operations}
-
-    def run(self):
-        try:
-            while self.done < self.changes:
-                reply = self.admin.request("POST", "/transactions", self.batch())
-                assert reply.status == 200, reply.text
-                self.done += self.BATCH
-        except Exception as failure:  # for the test to see
-            self.failure = failure
-        finally:
-            self.admin.close()
+def changes_of_the_counting_plugin(control):
+    rows = control.admin.list("/routes/count/plugins")
+    path = f"/plugins/{next(row['id'] for row in rows if row['name'] == 'test-count')}"
+    return lambda number: [{"op": "update", "path": path,
+                            "body": {"config": {"limit": 10**9 - number % 2, "window": LONG}}}]
 
 
 class Counting(threading.Thread):
@@ -258,7 +231,7 @@ class Counting(threading.Thread):
 
 def test_counters_are_exact_while_the_configuration_changes_and_nginx_reloads(planes):
     control, data = planes
-    writer, mark = Writer(control, 20000), data.mark()
+    writer, mark = Writer(control, 20000, changes_of_the_counting_plugin(control)), data.mark()
     clients = [Counting(data, "exact") for _ in range(4)]
     for thread in [writer, *clients]:
         thread.start()

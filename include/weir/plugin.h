@@ -62,6 +62,8 @@ bool weir_record_str(weir_record_reader_t *in, weir_str_t *ret);
 /* -- phases: the request --------------------------------------------------------- */
 weir_str_t weir_request_method(weir_request_t *request);
 weir_str_t weir_request_target(weir_request_t *request); /* raw, with the query */
+/* Normalised, without the query: what routes are matched with. {NULL,0}: no route was. */
+weir_str_t weir_request_path(weir_request_t *request);
 weir_str_t weir_request_scheme(weir_request_t *request); /* "http" or "https" */
 weir_str_t weir_request_host(weir_request_t *request);   /* lower case, without the port */
 unsigned weir_request_port(weir_request_t *request);     /* of our listener */
@@ -87,6 +89,9 @@ int weir_request_set_body(weir_request_t *request, weir_str_t body);
 void *weir_request_alloc(weir_request_t *request, size_t bytes);
 int64_t weir_request_now_s(weir_request_t *request);
 int64_t weir_request_now_ms(weir_request_t *request); /* the same with milliseconds */
+/* The client's address as text, without a port: whom trusted_ips let speak for others
+ * may have said it. "unix:" over a Unix socket. */
+weir_str_t weir_request_client_address(weir_request_t *request);
 /* Where the request came in. */
 typedef struct weir_connection {
     weir_str_t server_address; /* ours, without the port; lives as long as the request */
@@ -124,10 +129,18 @@ int weir_request_authenticate(weir_request_t *request, const weir_identity_t *id
                               bool anonymous);
 bool weir_request_is_authenticated(weir_request_t *request); /* by a credential */
 
-/* Ids as text, in the request's memory; {NULL,0}: no route was matched, or nobody is
- * known (yet). */
+/* Ids as text, in the request's memory; {NULL,0}: no route was matched, it has no service,
+ * nobody is known (yet), or not by a credential. */
 weir_str_t weir_request_route_id(weir_request_t *request);
+weir_str_t weir_request_service_id(weir_request_t *request);
 weir_str_t weir_request_consumer_id(weir_request_t *request);
+weir_str_t weir_request_credential_id(weir_request_t *request);
+
+/* What the instance whose phase runs is bound to: ids as text, of zeros where it is not. */
+typedef struct weir_scope {
+    char route[37], service[37], consumer[37];
+} weir_scope_t;
+void weir_request_scope(weir_request_t *request, weir_scope_t *ret);
 
 /* The matched route and service as JSON text, for `echo`; {NULL,0} if none. */
 weir_str_t weir_request_route_json(weir_request_t *request);
@@ -173,6 +186,24 @@ void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t
 int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s, uint64_t amount,
                      uint64_t *ret);
 
+/* One of the windows in which a request counts. */
+typedef struct weir_window {
+    int64_t length_s; /* tells the counters of one key apart: of a month, any one number */
+    int64_t ends_s;   /* unix seconds, of the window that it is now */
+    uint64_t limit;   /* that many in the window, no more */
+    uint64_t count;   /* set: what it was before this request */
+} weir_window_t;
+enum { WEIR_WINDOWS_MAX = 16 };
+
+/* Counts one request in all of the windows of `key`, or, if one of them has reached its
+ * limit, in none, as one step among all workers: of any number of requests at once exactly
+ * `limit` are counted. These are the same counters as those of weir_counter_add(), which
+ * see for their life and for the errors: with one nothing was counted. WEIR_FULL also adds
+ * to the metric weir_plugin_counters_full_total. WEIR_INVALID: also more than
+ * WEIR_WINDOWS_MAX, or a window that is over. *ret_counted: whether it was counted. */
+int weir_counter_take(weir_request_t *request, weir_str_t key, weir_window_t *windows, size_t count,
+                      bool *ret_counted);
+
 /* In header_filter: replaces all values of a header of the answer, whoever gave it;
  * value.data NULL removes it. Not for headers that frame the message (Content-Length,
  * Transfer-Encoding, Connection) and not for Content-Type: WEIR_INVALID. */
@@ -182,7 +213,7 @@ int weir_request_set_answer_header(weir_request_t *request, weir_str_t name, wei
  * without that header; {NULL,0} for body: none given, so the server fills in what
  * the status calls for (plugins 1.5); to a gRPC client the member `message` of a
  * JSON body goes as grpc-message. weir_request_fail: the error body of routing
- * 8.2 in the form that the client accepts. */
+ * 8.2 in the form that the client accepts; {NULL,0} for message: that of the status. */
 int weir_request_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value);
 int weir_request_answer(weir_request_t *request, int status, weir_str_t content_type,
                         weir_str_t body);

@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "cluster/registry.h"
 #include "host/ngx_http_weir_cluster_count.h"
+#include "proxy/ngx_http_weir_proxy.h"
 
 enum { NODES_MAX = 10000 }; /* with series of their own (metrics_data_planes) */
 
@@ -116,6 +117,19 @@ static void print_image(const weir_image_state_t *image, weir_buffer_t *out)
                 "When the last one was", (double)image->committed_ms / 1000);
     weir_metric(out, "weir_config_bytes", WEIR_METRIC_GAUGE, "Bytes of the image in use",
                 (double)image->bytes_used);
+}
+
+static void print_counters(weir_buffer_t *out)
+{
+    ngx_http_weir_counters_numbers_t numbers;
+    if (!ngx_http_weir_counters_numbers((ngx_cycle_t *)ngx_cycle, &numbers)) {
+        return;
+    }
+    weir_metric(out, "weir_plugin_counters_capacity", WEIR_METRIC_GAUGE,
+                "Counters of plugins that fit into plugin_counters_size", (double)numbers.capacity);
+    weir_metric(out, "weir_plugin_counters_full_total", WEIR_METRIC_COUNTER,
+                "Requests that a plugin could not count because there was no place",
+                (double)numbers.refused);
 }
 
 /* -- a control plane: the database ------------------------------------------------------ */
@@ -310,6 +324,7 @@ void ngx_http_weir_metrics(const ngx_http_weir_status_t *status, weir_buffer_t *
     print_processes(status, out);
     if (status->has_image) {
         print_image(&status->image, out);
+        print_counters(out);
     }
     if (status->has_agent) {
         weir_agent_report_metrics(&status->agent, out);

@@ -24,7 +24,7 @@ enum {
     FIXTURE_LINES_MAX = 16,
     FIXTURE_BLOCKS_MAX = 512,
     FIXTURE_LINE_BYTES_MAX = 1 << 22,
-    FIXTURE_COUNTERS_MAX = 16
+    FIXTURE_COUNTERS_MAX = 64
 };
 
 #define FIXTURE_ABSENT ((weir_str_t){ NULL, 0 })
@@ -48,27 +48,37 @@ struct weir_request {
     weir_str_t sent_body;
     /* who */
     bool by_credential, anonymous;
-    char consumer[37];
-    /* what it counted: by key and window, for ever */
-    struct {
-        weir_str_t key;
-        int64_t window_s;
-        uint64_t value;
-    } counters[FIXTURE_COUNTERS_MAX];
-    size_t counter_count;
-    int counting; /* what weir_counter_add says */
+    char consumer[37], credential[37];
+    /* where and when: set by a test, or as fixture_init() has it */
+    weir_str_t client_address, route_id, service_id;
+    int64_t now_s;
+    weir_scope_t scope;
+    int counting; /* what weir_counter_ functions say */
     /* the answer */
     bool answered, failed;
     int status;
-    weir_str_t content_type, answer;                  /* of fail: the message */
-    weir_str_t challenge;                             /* WWW-Authenticate */
-    fixture_line_t answer_headers[FIXTURE_LINES_MAX]; /* of header_filter */
+    weir_str_t content_type, answer; /* of fail: the message */
+    weir_str_t challenge;            /* WWW-Authenticate */
+    fixture_line_t answer_headers[FIXTURE_LINES_MAX * 2];
     size_t answer_header_count;
     /* memory */
     void *blocks[FIXTURE_BLOCKS_MAX];
     size_t block_count;
     size_t allocations_left; /* until weir_request_alloc fails */
 };
+
+/* What all requests of a test have counted; fixture_forget() lets it begin anew. */
+static struct {
+    char key[256];
+    int64_t length_s, ends_s;
+    uint64_t value;
+} fixture_counters[FIXTURE_COUNTERS_MAX];
+static size_t fixture_counter_count;
+
+static inline void fixture_forget(void)
+{
+    fixture_counter_count = 0;
+}
 
 /* -- making and reading one ------------------------------------------------------ */
 
@@ -93,7 +103,15 @@ static inline weir_str_t fixture_query(weir_str_t target)
 
 static inline void fixture_init(weir_request_t *request, const char *method, const char *target)
 {
-    *request = (weir_request_t){ .allocations_left = SIZE_MAX };
+    static const char none[] = "00000000-0000-0000-0000-000000000000";
+    *request = (weir_request_t){ .allocations_left = SIZE_MAX,
+                                 .client_address = WEIR_STR("127.0.0.1"),
+                                 .route_id = WEIR_STR("00000000-0000-4000-8000-00000000000e"),
+                                 .service_id = { NULL, 0 },
+                                 .now_s = 1700000000 };
+    memcpy(request->scope.route, none, sizeof(none));
+    memcpy(request->scope.service, none, sizeof(none));
+    memcpy(request->scope.consumer, none, sizeof(none));
     request->method = fixture_copy(request, weir_str(method));
     request->target = fixture_copy(request, weir_str(target));
     request->sent_query = fixture_query(request->target);
@@ -130,6 +148,15 @@ static inline weir_str_t fixture_sent(const weir_request_t *request, const char 
     for (size_t i = 0; i < request->sent_count; i++)
         if (fixture_named(&request->sent[i], weir_str(name)) && nth-- == 0)
             return request->sent[i].value;
+    return FIXTURE_ABSENT;
+}
+
+/* A header that the answer would have; data NULL if there is none. */
+static inline weir_str_t fixture_answered(const weir_request_t *request, const char *name)
+{
+    for (size_t i = 0; i < request->answer_header_count; i++)
+        if (fixture_named(&request->answer_headers[i], weir_str(name)))
+            return request->answer_headers[i].value;
     return FIXTURE_ABSENT;
 }
 
@@ -223,6 +250,17 @@ weir_str_t weir_request_target(weir_request_t *request)
     return request->target;
 }
 
+weir_str_t weir_request_path(weir_request_t *request)
+{
+    return (weir_str_t){ request->target.data,
+                         request->target.len - fixture_query(request->target).len };
+}
+
+weir_str_t weir_request_client_address(weir_request_t *request)
+{
+    return request->client_address;
+}
+
 weir_str_t weir_request_scheme(weir_request_t *request)
 {
     (void)request;
@@ -255,8 +293,7 @@ const char *weir_request_id(weir_request_t *request)
 
 int64_t weir_request_now_s(weir_request_t *request)
 {
-    (void)request;
-    return 1700000000;
+    return request->now_s;
 }
 
 void *weir_request_alloc(weir_request_t *request, size_t bytes)
@@ -464,6 +501,7 @@ int weir_request_authenticate(weir_request_t *request, const weir_identity_t *id
     request->by_credential = !anonymous;
     request->anonymous = anonymous;
     memcpy(request->consumer, identity->consumer_id, sizeof(request->consumer));
+    memcpy(request->credential, identity->credential_id, sizeof(request->credential));
     weir_request_set_header(request, WEIR_STR("X-Consumer-ID"), weir_str(identity->consumer_id));
     weir_request_set_header(request, WEIR_STR("X-Consumer-Username"), identity->username);
     weir_request_set_header(request, WEIR_STR("X-Consumer-Custom-ID"), identity->custom_id);
@@ -480,8 +518,23 @@ bool weir_request_is_authenticated(weir_request_t *request)
 
 weir_str_t weir_request_route_id(weir_request_t *request)
 {
-    (void)request;
-    return WEIR_STR("00000000-0000-4000-8000-00000000000e");
+    return request->route_id;
+}
+
+weir_str_t weir_request_service_id(weir_request_t *request)
+{
+    return request->service_id;
+}
+
+weir_str_t weir_request_credential_id(weir_request_t *request)
+{
+    return request->by_credential && request->credential[0] != '\0' ? weir_str(request->credential)
+                                                                    : FIXTURE_ABSENT;
+}
+
+void weir_request_scope(weir_request_t *request, weir_scope_t *ret)
+{
+    *ret = request->scope;
 }
 
 weir_str_t weir_request_consumer_id(weir_request_t *request)
@@ -507,23 +560,52 @@ void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t
     (void)request, (void)key, (void)missed, (void)value, (void)until_s;
 }
 
+/* The place of a counter, which is of the window that ends then. */
+static inline size_t fixture_counter(weir_str_t key, int64_t length_s, int64_t ends_s)
+{
+    size_t i = 0;
+    while (i < fixture_counter_count &&
+           (!weir_str_is(key, fixture_counters[i].key) ||
+            fixture_counters[i].length_s != length_s || fixture_counters[i].ends_s != ends_s))
+        i++;
+    if (i < fixture_counter_count)
+        return i;
+    assert_true(i < FIXTURE_COUNTERS_MAX);
+    assert_true(key.len < sizeof(fixture_counters[i].key));
+    fixture_counters[i].length_s = length_s;
+    fixture_counters[i].ends_s = ends_s;
+    fixture_counters[i].value = 0;
+    snprintf(fixture_counters[i].key, sizeof(fixture_counters[i].key), "%.*s", WEIR_STR_ARG(key));
+    fixture_counter_count++;
+    return i;
+}
+
 int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s, uint64_t amount,
                      uint64_t *ret)
 {
-    size_t i = 0;
     *ret = 0;
     if (request->counting != WEIR_OK)
         return request->counting;
-    while (i < request->counter_count && (!weir_str_equal(request->counters[i].key, key) ||
-                                          request->counters[i].window_s != window_s))
-        i++;
-    assert_true(i < FIXTURE_COUNTERS_MAX);
-    if (i == request->counter_count) {
-        request->counters[i].key = fixture_copy(request, key);
-        request->counters[i].window_s = window_s;
-        request->counter_count++;
+    int64_t ends_s = (request->now_s / window_s + 1) * window_s;
+    *ret = fixture_counters[fixture_counter(key, window_s, ends_s)].value += amount;
+    return WEIR_OK;
+}
+
+int weir_counter_take(weir_request_t *request, weir_str_t key, weir_window_t *windows, size_t count,
+                      bool *ret_counted)
+{
+    *ret_counted = false;
+    if (request->counting != WEIR_OK)
+        return request->counting;
+    *ret_counted = true;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(windows[i].ends_s > request->now_s);
+        size_t at = fixture_counter(key, windows[i].length_s, windows[i].ends_s);
+        windows[i].count = fixture_counters[at].value;
+        *ret_counted &= windows[i].count < windows[i].limit;
     }
-    *ret = request->counters[i].value += amount;
+    for (size_t i = 0; *ret_counted && i < count; i++)
+        fixture_counters[fixture_counter(key, windows[i].length_s, windows[i].ends_s)].value++;
     return WEIR_OK;
 }
 
@@ -541,8 +623,13 @@ weir_str_t weir_request_service_json(weir_request_t *request)
 
 int weir_request_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value)
 {
-    assert_true(weir_str_is(name, "WWW-Authenticate"));
-    request->challenge = fixture_copy(request, value);
+    if (weir_str_is(name, "WWW-Authenticate")) {
+        request->challenge = fixture_copy(request, value);
+        return WEIR_OK;
+    }
+    assert_true(request->answer_header_count < WEIR_COUNT(request->answer_headers));
+    request->answer_headers[request->answer_header_count++] =
+        (fixture_line_t){ fixture_copy(request, name), fixture_copy(request, value) };
     return WEIR_OK;
 }
 
@@ -555,7 +642,7 @@ int weir_request_set_answer_header(weir_request_t *request, weir_str_t name, wei
     request->answer_header_count = kept;
     if (value.data == NULL)
         return WEIR_OK;
-    assert_true(kept < FIXTURE_LINES_MAX);
+    assert_true(kept < WEIR_COUNT(request->answer_headers));
     request->answer_headers[request->answer_header_count++] =
         (fixture_line_t){ fixture_copy(request, name), fixture_copy(request, value) };
     return WEIR_OK;

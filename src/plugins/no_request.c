@@ -21,6 +21,18 @@ ABSENT weir_str_t weir_request_target(weir_request_t *request)
     FAIL();
 }
 
+ABSENT weir_str_t weir_request_path(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_client_address(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
 ABSENT weir_str_t weir_request_scheme(weir_request_t *request)
 {
     (void)request;
@@ -203,6 +215,31 @@ ABSENT int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t win
 ABSENT uint64_t weir_entity_types(const char *names)
 {
     (void)names;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_service_id(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT weir_str_t weir_request_credential_id(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
+ABSENT void weir_request_scope(weir_request_t *request, weir_scope_t *ret)
+{
+    (void)request, (void)ret;
+    FAIL();
+}
+
+ABSENT int weir_counter_take(weir_request_t *request, weir_str_t key, weir_window_t *windows,
+                             size_t count, bool *ret_counted)
+{
+    (void)request, (void)key, (void)windows, (void)count, (void)ret_counted;
     FAIL();
 }
 

@@ -21,7 +21,8 @@ typedef struct set {
 
 struct weir_counters {
     uint64_t set_count;
-    char unused[LINE_BYTES - sizeof(uint64_t)];
+    uint64_t refused;
+    char unused[LINE_BYTES - 2 * sizeof(uint64_t)];
     set_t sets[];
 };
 
@@ -34,10 +35,10 @@ typedef struct place {
     size_t way;
 } place_t;
 
-int weir_counter_id(weir_str_t owner, weir_str_t key, int64_t window_s, weir_counter_id_t *ret)
+int weir_counter_id(weir_str_t owner, weir_str_t key, weir_counter_id_t *ret)
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
-    uint64_t lengths[] = { owner.len, (uint64_t)window_s };
+    uint64_t lengths[] = { owner.len };
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     bool fine = context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
                 EVP_DigestUpdate(context, lengths, sizeof(lengths)) == 1 &&
@@ -49,6 +50,22 @@ int weir_counter_id(weir_str_t owner, weir_str_t key, int64_t window_s, weir_cou
         return WEIR_NO_MEMORY;
     memcpy(ret, digest, sizeof(*ret));
     return WEIR_OK;
+}
+
+/* Spreads the bits of a number over all of them (the end of SplitMix64). */
+static uint64_t mixed(uint64_t number)
+{
+    number += UINT64_C(0x9e3779b97f4a7c15);
+    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
+    return number ^ number >> 31;
+}
+
+/* The counter of one of the windows of an id: a hash is made once for all of them. */
+static weir_counter_id_t of_window(const weir_counter_id_t *id, int64_t length_s)
+{
+    uint64_t mask = mixed((uint64_t)length_s);
+    return (weir_counter_id_t){ { id->half[0] ^ mask, id->half[1] ^ mixed(mask) } };
 }
 
 weir_counters_t *weir_counters_make(void *memory, size_t bytes)
@@ -127,31 +144,91 @@ static place_t take(weir_counters_t *counters, const weir_counter_id_t *id, int6
 }
 
 /* Whether what stands there counts still: it is of this window, or of the next one, where
- * the clock of somebody else is already. Further ahead, the clock was set back. */
-static bool is_current(int64_t stored_end, int64_t end, int64_t window_s)
+ * the clock of somebody else is already; of months and years that may be the longer one.
+ * Further ahead, the clock was set back. */
+static bool is_current(int64_t stored_end, int64_t end, int64_t length_s)
 {
-    return stored_end == end || (stored_end > end && stored_end - end <= window_s);
+    return stored_end == end || (stored_end > end && stored_end - end <= length_s + length_s / 8);
+}
+
+static uint64_t count_in(place_t place, int64_t end, int64_t length_s)
+{
+    return place.set != NULL && is_current(place.set->ends[place.way], end, length_s)
+               ? place.set->values[place.way]
+               : 0;
+}
+
+/* Where the counter of the window stands from now on, with nothing in it if it is new.
+ * set NULL: there is no place. */
+static place_t open_window(weir_counters_t *counters, const weir_counter_id_t *id, int64_t now_s,
+                           int64_t end, int64_t length_s)
+{
+    place_t place = find(counters, id);
+    if (place.set == NULL)
+        place = take(counters, id, now_s);
+    if (place.set == NULL) {
+        counters->refused++;
+        return place;
+    }
+    if (!is_current(place.set->ends[place.way], end, length_s)) {
+        place.set->values[place.way] = 0;
+        place.set->ends[place.way] = end;
+    }
+    return place;
 }
 
 int weir_counters_add(weir_counters_t *counters, const weir_counter_id_t *id, int64_t window_s,
                       int64_t now_s, uint64_t amount, uint64_t *ret)
 {
     int64_t end = (now_s / window_s + 1) * window_s;
-    place_t place = find(counters, id);
+    weir_counter_id_t own = of_window(id, window_s);
     *ret = 0;
-    bool current = place.set != NULL && is_current(place.set->ends[place.way], end, window_s);
-    if (current)
-        *ret = place.set->values[place.way];
-    if (amount == 0)
+    if (amount == 0) {
+        *ret = count_in(find(counters, &own), end, window_s);
         return WEIR_OK;
-    if (place.set == NULL)
-        place = take(counters, id, now_s);
+    }
+    place_t place = open_window(counters, &own, now_s, end, window_s);
     if (place.set == NULL)
         return WEIR_FULL;
-    uint64_t sum = UINT64_MAX - *ret < amount ? UINT64_MAX : *ret + amount;
-    place.set->values[place.way] = sum;
-    if (!current)
-        place.set->ends[place.way] = end;
-    *ret = sum;
+    uint64_t *value = &place.set->values[place.way];
+    *ret = *value = UINT64_MAX - *value < amount ? UINT64_MAX : *value + amount;
     return WEIR_OK;
+}
+
+/* Takes back what weir_counters_take() has counted in the first windows. */
+static void give_back(const place_t *places, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (--places[i].set->values[places[i].way] == 0)
+            places[i].set->ends[places[i].way] = 0;
+}
+
+int weir_counters_take(weir_counters_t *counters, const weir_counter_id_t *id, int64_t now_s,
+                       weir_window_t *windows, size_t count, bool *ret_counted)
+{
+    place_t places[WEIR_WINDOWS_MAX];
+    *ret_counted = true;
+    weir_assert(count <= WEIR_WINDOWS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        weir_window_t *w = &windows[i];
+        weir_counter_id_t own = of_window(id, w->length_s);
+        w->count = count_in(find(counters, &own), w->ends_s, w->length_s);
+        *ret_counted &= w->count < w->limit;
+    }
+    for (size_t i = 0; *ret_counted && i < count; i++) {
+        weir_counter_id_t own = of_window(id, windows[i].length_s);
+        places[i] = open_window(counters, &own, now_s, windows[i].ends_s, windows[i].length_s);
+        if (places[i].set == NULL) {
+            give_back(places, i);
+            *ret_counted = false;
+            return WEIR_FULL;
+        }
+        places[i].set->values[places[i].way]++;
+    }
+    return WEIR_OK;
+}
+
+uint64_t weir_counters_refused(const weir_counters_t *counters)
+{
+    return counters->refused;
 }

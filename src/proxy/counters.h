@@ -7,6 +7,7 @@
 #define WEIR_PROXY_COUNTERS_H
 
 #include "base/base.h"
+#include "weir/plugin.h"
 
 enum {
     WEIR_COUNTERS_BYTES_MIN = 4096,
@@ -15,14 +16,14 @@ enum {
 
 typedef struct weir_counters weir_counters_t; /* lies in the memory itself */
 
-/* Which counter: the first half of a SHA-256 of all that names it. */
+/* Which counters: the first half of a SHA-256 of all that names them. */
 typedef struct weir_counter_id {
     uint64_t half[2];
 } weir_counter_id_t;
 
-/* Keys of different owners, and windows of different lengths, are different counters.
- * WEIR_NO_MEMORY. */
-int weir_counter_id(weir_str_t owner, weir_str_t key, int64_t window_s, weir_counter_id_t *ret);
+/* Keys of different owners are different counters, and so, for the functions below, are
+ * windows of different lengths under one id. WEIR_NO_MEMORY. */
+int weir_counter_id(weir_str_t owner, weir_str_t key, weir_counter_id_t *ret);
 
 /* `memory` is zeroed, of at least WEIR_COUNTERS_BYTES_MIN, and aligned to 64 bytes; about
  * 36 bytes of it make a counter. */
@@ -37,5 +38,13 @@ size_t weir_counters_capacity(const weir_counters_t *counters);
  * places that this counter could have are taken by windows that are not over. */
 int weir_counters_add(weir_counters_t *counters, const weir_counter_id_t *id, int64_t window_s,
                       int64_t now_s, uint64_t amount, uint64_t *ret);
+
+/* Adds 1 in all windows, or in none (weir_counter_take()). Their ends are after now_s, and
+ * no more than an eighth of a length further than a length. WEIR_FULL: in none. */
+int weir_counters_take(weir_counters_t *counters, const weir_counter_id_t *id, int64_t now_s,
+                       weir_window_t *windows, size_t count, bool *ret_counted);
+
+/* How many calls were not counted because there was no place. */
+uint64_t weir_counters_refused(const weir_counters_t *counters);
 
 #endif

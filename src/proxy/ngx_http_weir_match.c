@@ -101,6 +101,9 @@ int ngx_http_weir_copy_plan(weir_reader_t *reader, ngx_pool_t *pool, const weir_
         steps[i].record = ngx_http_weir_str(ngx_http_weir_copy(pool, planned->record));
         steps[i].name = ngx_http_weir_str(ngx_http_weir_copy(pool, planned->plugin));
         steps[i].refused = planned->refused;
+        steps[i].route = planned->route;
+        steps[i].service = planned->service;
+        steps[i].consumer = planned->consumer;
         if (steps[i].name.data == NULL ||
             (planned->record.data != NULL && steps[i].record.data == NULL))
             return weir_error_memory(err);

@@ -105,7 +105,8 @@ typedef struct ngx_http_weir_service_s {
 typedef struct ngx_http_weir_step_s {
     const weir_plugin_t *plugin; /* NULL: not in this build */
     weir_str_t name, record;
-    bool refused; /* weir_planned_t */
+    bool refused;                         /* weir_planned_t */
+    weir_uuid_t route, service, consumer; /* its scope; zero: not bound */
 } ngx_http_weir_step_t;
 
 /* A route as requests use it, with its service and the plan of a request without a
@@ -143,11 +144,11 @@ typedef struct weir_request { /* the ABI's opaque type */
     unsigned resolved : 1;      /* or answered */
     unsigned arguments_changed : 1;
 
-    ngx_http_weir_routed_t *routed; /* NULL: no route has matched */
-    uint64_t config_version;        /* it was matched in; 0: not known, or not asked for */
-    weir_uuid_t consumer;
-    size_t path_matched; /* weir_match_t */
-    ngx_str_t path;      /* normalised */
+    ngx_http_weir_routed_t *routed;   /* NULL: no route has matched */
+    uint64_t config_version;          /* it was matched in; 0: not known, or not asked for */
+    weir_uuid_t consumer, credential; /* zero: none */
+    size_t path_matched;              /* weir_match_t */
+    ngx_str_t path;                   /* normalised */
 
     ngx_http_weir_step_t *plan; /* the route's, or in the pool */
     ngx_uint_t plan_count, plan_at;
@@ -251,6 +252,12 @@ ngx_int_t ngx_http_weir_routed_init_process(ngx_cycle_t *cycle);
 /* The shared memory of the counters, which a reload takes over. */
 ngx_int_t ngx_http_weir_counters_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *main);
 ngx_int_t ngx_http_weir_cache_init_process(ngx_cycle_t *cycle);
+typedef struct ngx_http_weir_counters_numbers_s {
+    size_t capacity;
+    uint64_t refused; /* since the memory is there */
+} ngx_http_weir_counters_numbers_t;
+/* False: this node has no counters. */
+bool ngx_http_weir_counters_numbers(ngx_cycle_t *cycle, ngx_http_weir_counters_numbers_t *ret);
 
 /* -- upstream --------------------------------------------------------------------------- */
 

@@ -17,6 +17,11 @@ weir_str_t weir_request_target(weir_request_t *request)
     return ngx_http_weir_str(request->r->unparsed_uri);
 }
 
+weir_str_t weir_request_path(weir_request_t *request)
+{
+    return request->path.data != NULL ? ngx_http_weir_str(request->path) : (weir_str_t){ NULL, 0 };
+}
+
 weir_str_t weir_request_scheme(weir_request_t *request)
 {
     return request->r->connection->ssl != NULL ? WEIR_STR("https") : WEIR_STR("http");
@@ -246,6 +251,12 @@ int64_t weir_request_now_ms(weir_request_t *request)
     return (int64_t)now->sec * 1000 + (int64_t)now->msec;
 }
 
+/* realip has put the address there that counts. */
+weir_str_t weir_request_client_address(weir_request_t *request)
+{
+    return ngx_http_weir_str(request->r->connection->addr_text);
+}
+
 int weir_request_connection(weir_request_t *request, weir_connection_t *ret)
 {
     ngx_connection_t *c = request->r->connection;
@@ -283,6 +294,20 @@ weir_str_t weir_request_route_id(weir_request_t *request)
 {
     return request->routed != NULL ? uuid_text(request, &request->routed->route.id)
                                    : (weir_str_t){ NULL, 0 };
+}
+
+weir_str_t weir_request_service_id(weir_request_t *request)
+{
+    return request->routed != NULL && request->routed->has_service
+               ? uuid_text(request, &request->routed->service.id)
+               : (weir_str_t){ NULL, 0 };
+}
+
+void weir_request_scope(weir_request_t *request, weir_scope_t *ret)
+{
+    weir_uuid_format(&request->running->route, ret->route);
+    weir_uuid_format(&request->running->service, ret->service);
+    weir_uuid_format(&request->running->consumer, ret->consumer);
 }
 
 /* -- identity ---------------------------------------------------------------------------------- */
@@ -380,6 +405,9 @@ int weir_request_authenticate(weir_request_t *request, const weir_identity_t *id
             return rc;
     }
     request->authenticated = anonymous ? 0 : 1;
+    ngx_memzero(&request->credential, sizeof(request->credential));
+    if (!anonymous) /* one without an id of its own stays of zeros */
+        weir_uuid_parse(credential, &request->credential);
     if (weir_uuid_parse(weir_str(identity->consumer_id), &request->consumer) == WEIR_OK)
         request->replan = 1;
     return WEIR_OK;
@@ -394,6 +422,12 @@ weir_str_t weir_request_consumer_id(weir_request_t *request)
 {
     return !weir_uuid_is_zero(&request->consumer) ? uuid_text(request, &request->consumer)
                                                   : (weir_str_t){ NULL, 0 };
+}
+
+weir_str_t weir_request_credential_id(weir_request_t *request)
+{
+    return !weir_uuid_is_zero(&request->credential) ? uuid_text(request, &request->credential)
+                                                    : (weir_str_t){ NULL, 0 };
 }
 
 static weir_str_t document(weir_request_t *request, weir_entity_type_t type, const weir_uuid_t *id)
@@ -477,6 +511,9 @@ int weir_request_answer(weir_request_t *request, int status, weir_str_t content_
 
 int weir_request_fail(weir_request_t *request, int status, weir_str_t message)
 {
+    char scratch[64];
+    if (message.data == NULL)
+        message = weir_str(weir_status_message(status, scratch, sizeof(scratch)));
     request->answered = 1;
     request->failed = 1;
     request->answer_status = (ngx_uint_t)status;

@@ -127,23 +127,95 @@ ngx_int_t ngx_http_weir_counters_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_c
     return NGX_OK;
 }
 
+/* Once a second in each worker: what is full stays so for a while, for every request. */
+static void say_full(const weir_request_t *request)
+{
+    static time_t said;
+    if (said == ngx_time())
+        return;
+    said = ngx_time();
+    ngx_log_error(NGX_LOG_ERR, request->r->connection->log, 0,
+                  "weir: plugin %*s: plugin_counters_size is too small, a request was not counted",
+                  request->running->name.len, request->running->name.data);
+}
+
+/* The zone, with its lock held, and the id; nginx's master takes the lock from a worker
+ * that dies with it. */
+static int lock_counters(weir_request_t *request, weir_str_t key, ngx_shm_zone_t **ret,
+                         weir_counter_id_t *ret_id)
+{
+    *ret = ngx_http_weir_proxy_main(request->r)->counters;
+    if (*ret == NULL)
+        return WEIR_UNSUPPORTED;
+    int rc = weir_counter_id(request->running->name, key, ret_id);
+    if (rc != WEIR_OK)
+        return rc;
+    ngx_shmtx_lock(&((ngx_slab_pool_t *)(*ret)->shm.addr)->mutex);
+    return WEIR_OK;
+}
+
+static void unlock_counters(ngx_shm_zone_t *zone)
+{
+    ngx_shmtx_unlock(&((ngx_slab_pool_t *)zone->shm.addr)->mutex);
+}
+
 int weir_counter_add(weir_request_t *request, weir_str_t key, int64_t window_s, uint64_t amount,
                      uint64_t *ret)
 {
-    ngx_shm_zone_t *zone = ngx_http_weir_proxy_main(request->r)->counters;
+    ngx_shm_zone_t *zone = NULL;
     weir_counter_id_t id;
     *ret = 0;
-    if (zone == NULL)
-        return WEIR_UNSUPPORTED;
     if (window_s < 1 || window_s > WEIR_COUNTERS_WINDOW_S_MAX)
         return WEIR_INVALID;
-    int rc = weir_counter_id(request->running->name, key, window_s, &id);
+    int rc = lock_counters(request, key, &zone, &id);
     if (rc != WEIR_OK)
         return rc;
-    ngx_slab_pool_t *pool = (ngx_slab_pool_t *)zone->shm.addr;
-    /* nginx's master takes the lock from a worker that dies with it. */
-    ngx_shmtx_lock(&pool->mutex);
     rc = weir_counters_add(zone->data, &id, window_s, ngx_time(), amount, ret);
-    ngx_shmtx_unlock(&pool->mutex);
+    unlock_counters(zone);
+    if (rc == WEIR_FULL)
+        say_full(request);
     return rc;
+}
+
+static bool are_windows(const weir_window_t *windows, size_t count, int64_t now_s)
+{
+    bool good = count <= WEIR_WINDOWS_MAX;
+    for (size_t i = 0; good && i < count; i++) {
+        int64_t length_s = windows[i].length_s;
+        good = length_s >= 1 && length_s <= WEIR_COUNTERS_WINDOW_S_MAX &&
+               windows[i].ends_s > now_s &&
+               windows[i].ends_s - now_s <= length_s + length_s / 8 + 1;
+    }
+    return good;
+}
+
+int weir_counter_take(weir_request_t *request, weir_str_t key, weir_window_t *windows, size_t count,
+                      bool *ret_counted)
+{
+    ngx_shm_zone_t *zone = NULL;
+    weir_counter_id_t id;
+    *ret_counted = false;
+    if (!are_windows(windows, count, ngx_time()))
+        return WEIR_INVALID;
+    int rc = lock_counters(request, key, &zone, &id);
+    if (rc != WEIR_OK)
+        return rc;
+    rc = weir_counters_take(zone->data, &id, ngx_time(), windows, count, ret_counted);
+    unlock_counters(zone);
+    if (rc == WEIR_FULL)
+        say_full(request);
+    return rc;
+}
+
+bool ngx_http_weir_counters_numbers(ngx_cycle_t *cycle, ngx_http_weir_counters_numbers_t *ret)
+{
+    const ngx_http_weir_proxy_main_conf_t *main =
+        ngx_http_cycle_get_module_main_conf(cycle, ngx_http_weir_proxy_module);
+    if (main == NULL || main->counters == NULL || main->counters->data == NULL)
+        return false;
+    *ret = (ngx_http_weir_counters_numbers_t){
+        .capacity = weir_counters_capacity(main->counters->data),
+        .refused = weir_counters_refused(main->counters->data),
+    };
+    return true;
 }
