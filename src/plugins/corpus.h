@@ -1,7 +1,7 @@
 /* corpus.h -- recorded exchanges (corpus plugins/) played over the fake request.
  *
- * Plays the cases whose plugins are all in this build, as far as plugins decide: a
- * route by its path, the instance that wins, access, and what was then to be
+ * Plays the cases whose plugins are all in this build (and do not count in Redis), as far as
+ * plugins decide: a route by its path, the instance that wins, access, and what was then to be
  * answered or sent. Bodies that the server fills in, or that follow Accept, are the
  * proxy's. Skipped when the recordings are not there. */
 #ifndef WEIR_PLUGINS_CORPUS_H
@@ -18,7 +18,8 @@ typedef struct corpus {
     size_t path_len; /* of the route's path that matched */
     const char *id;  /* of the case */
     unsigned played, different;
-    const weir_json_t *collected[3]; /* the instances that access met, by priority */
+    int64_t waited_ms;               /* by the steps so far */
+    const weir_json_t *collected[4]; /* the instances that access met, by priority */
 } corpus_t;
 
 static inline weir_str_t corpus_text(const weir_json_t *object, const char *name)
@@ -99,8 +100,22 @@ static inline const weir_json_t *corpus_instance(const corpus_t *corpus, weir_st
     return best;
 }
 
-static const char *const corpus_by_priority[] = { "correlation-id", "key-auth",
+static const char *const corpus_by_priority[] = { "correlation-id", "key-auth", "rate-limiting",
                                                   "request-termination" };
+
+/* What the instance is bound to. */
+static inline void corpus_scope(const weir_json_t *plugin, weir_request_t *request)
+{
+    const struct {
+        const char *name;
+        char *id;
+    } all[] = { { "route", request->scope.route },
+                { "service", request->scope.service },
+                { "consumer", request->scope.consumer } };
+    for (size_t i = 0; i < WEIR_COUNT(all); i++)
+        snprintf(all[i].id, sizeof(request->scope.route), "%.*s",
+                 WEIR_STR_ARG(weir_json_get_string(plugin, all[i].name, WEIR_STR("-"))));
+}
 
 /* The configuration of a collected instance; false: there is none. */
 static inline bool corpus_config(const weir_json_t *plugin, weir_buffer_t *ret)
@@ -123,6 +138,7 @@ static inline void corpus_access(corpus_t *corpus, weir_request_t *request)
         WEIR_AUTO(buffer) weir_buffer_t config = { 0 };
         if (request->answered || !corpus_config(corpus->collected[i], &config))
             continue;
+        corpus_scope(corpus->collected[i], request);
         weir_phase_result_t result = fixture_run(request, corpus_by_priority[i], config.data);
         assert_int_not_equal(result, WEIR_PHASE_AGAIN);
         if (result == WEIR_PHASE_ERROR)
@@ -149,8 +165,10 @@ static inline void corpus_header_filter(corpus_t *corpus, weir_request_t *reques
         const fixture_line_t *line = &request->answer_headers[i];
         char name[128];
         snprintf(name, sizeof(name), "%.*s", WEIR_STR_ARG(line->name));
-        if (!corpus_fits(weir_json_get_string(weir_json_get(reply, "headers"), name, WEIR_STR("")),
-                         line->value))
+        const weir_json_t *wanted = weir_json_get(weir_json_get(reply, "headers"), name);
+        if (weir_json_kind(wanted) == WEIR_JSON_ARRAY) /* the others are the upstream's */
+            wanted = weir_json_first(wanted);
+        if (!corpus_fits(weir_json_string(wanted), line->value))
             corpus_differs(corpus, name, line->value);
     }
     _Static_assert(WEIR_COUNT(corpus_by_priority) == WEIR_COUNT(corpus->collected),
@@ -263,6 +281,11 @@ static inline void corpus_step(corpus_t *corpus, const weir_json_t *step)
     weir_request_t request;
     fixture_init(&request, method, target);
     request.world = corpus->config;
+    corpus->waited_ms += (int64_t)weir_json_get_number(step, "wait_ms", 0);
+    request.now_s += corpus->waited_ms / 1000;
+    request.route_id = corpus_text(corpus->route, "id");
+    request.service_id = weir_json_get_string(corpus->route, "service", FIXTURE_ABSENT);
+    request.client_address = weir_json_get_string(asked, "from", request.client_address);
     const weir_json_t *header = weir_json_first(weir_json_get(asked, "headers"));
     for (; header != NULL; header = weir_json_next(header)) {
         const weir_json_t *name = weir_json_first(header);
@@ -273,7 +296,8 @@ static inline void corpus_step(corpus_t *corpus, const weir_json_t *step)
     const weir_json_t *upstream = weir_json_get(reply, "upstream");
     corpus->played++;
     corpus_header_filter(corpus, &request, reply);
-    if (weir_json_get_number(reply, "status", 0) == 502) { /* the proxy's, without an upstream */
+    bool ended = request.answered || request.service_id.data != NULL;
+    if (!ended || weir_json_get_number(reply, "status", 0) == 502) { /* the proxy's own */
         fixture_release(&request);
         return;
     }
@@ -289,9 +313,11 @@ static inline void corpus_step(corpus_t *corpus, const weir_json_t *step)
 static inline bool corpus_is_ours(const weir_json_t *config)
 {
     const weir_json_t *plugin = weir_json_first(weir_json_get(config, "plugins"));
-    for (; plugin != NULL; plugin = weir_json_next(plugin))
-        if (weir_plugin(corpus_text(plugin, "name")) == NULL)
+    for (; plugin != NULL; plugin = weir_json_next(plugin)) {
+        weir_str_t policy = corpus_text(weir_json_get(plugin, "config"), "policy");
+        if (weir_plugin(corpus_text(plugin, "name")) == NULL || weir_str_is(policy, "redis"))
             return false;
+    }
     return true;
 }
 
@@ -312,6 +338,8 @@ static inline unsigned corpus_play(const char *name, unsigned *ret_played)
         assert_int_equal(weir_json_parse(weir_str(line), &exchange, NULL), WEIR_OK);
         corpus.config = weir_json_get(exchange, "config");
         corpus.id = corpus_text(exchange, "id").data;
+        corpus.waited_ms = 0;
+        fixture_forget();
         const weir_json_t *step = weir_json_first(weir_json_get(exchange, "steps"));
         for (; step != NULL && corpus_is_ours(corpus.config); step = weir_json_next(step))
             corpus_step(&corpus, step);
