@@ -1,5 +1,6 @@
 """The recorded exchanges of the Admin API, of routing and of plugins, replayed by the corpus' own tools."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,9 @@ ADMIN = sorted((CORPUS / "admin").glob("*.jsonl"))
 ROUTING = sorted((CORPUS / "routing").glob("*.jsonl"))
 PLUGINS = [CORPUS / "plugins" / f"{path.parent.name.replace('_', '-')}.jsonl"
            for path in sorted((Path(__file__).parents[1] / "src" / "plugins").glob("*/phases.c"))]
+
+SHARED = [CORPUS / "plugins" / f"{name}.jsonl"
+          for name in ("cross-plugin", "changes", "cluster-policy", "grpc-errors")]
 
 pytestmark = pytest.mark.skipif(not (CORPUS / "replay_admin.py").exists(),
                                 reason="no corpus: WEIR_CORPUS names its folder")
@@ -61,3 +65,24 @@ def test_plugins(cluster, path):
            "--proxy", "%s:%d" % cluster.data.proxy_address,
            "--proxy-tls", "%s:%d" % cluster.data.tls_address, "--upstream-port", ports.block(9),
            "--sink-port", ports.block(4), path, known=HERE / "gaps-plugins.txt")
+
+
+def of_this_build(path):
+    """The cases of a file that use no other plugins than those of this build, as lines."""
+    ours = {path.stem for path in PLUGINS}
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if {plugin["name"] for plugin in json.loads(line).get("config", {}).get("plugins", [])} <= ours:
+            yield line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: path.stem)
+def test_plugins_together(cluster, path, tmp_path):
+    """Those of several plugins, or of none, as far as this build has them."""
+    ours = tmp_path / path.name
+    ours.write_text("".join(of_this_build(path)), encoding="utf-8")
+    replay("replay_proxy.py", "--mode", "entities", "--settle-ms", 200,
+           "--admin", "http://%s:%d" % cluster.control.admin_address,
+           "--proxy", "%s:%d" % cluster.data.proxy_address,
+           "--proxy-tls", "%s:%d" % cluster.data.tls_address, "--upstream-port", ports.block(9),
+           "--sink-port", ports.block(4), ours, known=HERE / "gaps-plugins.txt")

@@ -21,12 +21,6 @@ static bool set(ngx_http_request_t *r, weir_str_t name, ngx_str_t value)
     return ngx_http_weir_add_header(r, name, value) != NULL;
 }
 
-static bool set_number(ngx_http_request_t *r, weir_str_t name, ngx_msec_t value)
-{
-    ngx_str_t text = ngx_http_weir_number(r->pool, value);
-    return text.data != NULL && set(r, name, text);
-}
-
 static ngx_table_elt_t *find(ngx_http_request_t *r, weir_str_t name)
 {
     ngx_list_part_t *part = &r->headers_out.headers.part;
@@ -38,6 +32,16 @@ static ngx_table_elt_t *find(ngx_http_request_t *r, weir_str_t name)
                 return &headers[i];
     }
     return NULL;
+}
+
+/* In place of what an upstream says of itself under that name. */
+static bool set_number(ngx_http_request_t *r, weir_str_t name, ngx_msec_t value)
+{
+    ngx_str_t text = ngx_http_weir_number(r->pool, value);
+    ngx_table_elt_t *before = find(r, name);
+    if (before != NULL && text.data != NULL)
+        before->value = text;
+    return text.data != NULL && (before != NULL || set(r, name, text));
 }
 
 /* -- what the upstream says to us alone --------------------------------------------- */
