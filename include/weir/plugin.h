@@ -43,6 +43,8 @@ typedef struct weir_plugin {
  * Values are read back in the order in which they were written. */
 int weir_record_put_u64(weir_record_writer_t *out, uint64_t value);
 int weir_record_put_str(weir_record_writer_t *out, weir_str_t value); /* {NULL,0} stays absent */
+/* A status of an answer as a number, 0 if no answer can have it: not of 200 to 599. */
+int weir_record_put_status(weir_record_writer_t *out, double status);
 /* Its text as a string; NULL, as of a constructor that failed: WEIR_NO_MEMORY. */
 int weir_record_put_json(weir_record_writer_t *out, const weir_json_t *value);
 

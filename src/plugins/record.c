@@ -15,6 +15,13 @@ int weir_record_put_u64(weir_record_writer_t *out, uint64_t value)
     return weir_buffer_append(out->out, (weir_str_t){ bytes, sizeof(bytes) });
 }
 
+int weir_record_put_status(weir_record_writer_t *out, double status)
+{
+    enum { LEAST = 200, MOST = 599 };
+    uint64_t whole = status >= LEAST && status <= MOST ? (uint64_t)status : 0;
+    return weir_record_put_u64(out, (double)whole == status ? whole : 0);
+}
+
 static int put_u32(weir_buffer_t *out, uint32_t value)
 {
     char bytes[4];

@@ -1,8 +1,6 @@
 /* compile.c -- the configuration of rate-limiting as a record (rate_limiting.h). */
 #include "plugins/rate_limiting/rate_limiting.h"
 
-#include <math.h>
-
 static const weir_str_t absent = { NULL, 0 };
 
 static rate_limiting_by_t by_of(const weir_json_t *config)
@@ -22,13 +20,6 @@ static rate_limiting_by_t by_of(const weir_json_t *config)
     return RATE_LIMITING_BY_IP;
 }
 
-static uint64_t status_of(const weir_json_t *config)
-{
-    enum { LEAST = 200, MOST = 599, DEFAULT = 429 };
-    double status = weir_json_get_number(config, "error_code", DEFAULT);
-    return status >= LEAST && status <= MOST && floor(status) == status ? (uint64_t)status : 0;
-}
-
 int rate_limiting_compile(const weir_json_t *config, weir_record_writer_t *out, weir_error_t *err)
 {
     (void)err; /* the configuration is valid, and a lack of memory needs no words */
@@ -42,7 +33,7 @@ int rate_limiting_compile(const weir_json_t *config, weir_record_writer_t *out, 
     bool named = by == RATE_LIMITING_BY_HEADER || by == RATE_LIMITING_BY_PATH;
     weir_record_put_u64(out, by);
     weir_record_put_u64(out, flags);
-    weir_record_put_u64(out, status_of(config));
+    weir_record_put_status(out, weir_json_get_number(config, "error_code", 429));
     weir_record_put_str(out, weir_json_get_string(config, "error_message", absent));
     int rc =
         weir_record_put_str(out, named ? weir_json_get_string(config, told_apart, absent) : absent);
