@@ -86,6 +86,8 @@ int weir_request_remove_argument(weir_request_t *request, weir_str_t name);
 /* Starts reading the body: return WEIR_PHASE_AGAIN if it says WEIR_AGAIN. */
 int weir_request_read_body(weir_request_t *request);
 weir_str_t weir_request_body(weir_request_t *request);
+/* Bytes of the body, once it is there; also of one that is too large to be looked at. */
+int64_t weir_request_body_size(weir_request_t *request);
 int weir_request_set_body(weir_request_t *request, weir_str_t body);
 /* Memory that lives as long as the request. NULL when short. */
 void *weir_request_alloc(weir_request_t *request, size_t bytes);

@@ -19,7 +19,7 @@ typedef struct corpus {
     const char *id;  /* of the case */
     unsigned played, different;
     int64_t waited_ms;               /* by the steps so far */
-    const weir_json_t *collected[5]; /* the instances that access met, by priority */
+    const weir_json_t *collected[6]; /* the instances that access met, by priority */
 } corpus_t;
 
 static inline weir_str_t corpus_text(const weir_json_t *object, const char *name)
@@ -100,8 +100,9 @@ static inline const weir_json_t *corpus_instance(const corpus_t *corpus, weir_st
     return best;
 }
 
-static const char *const corpus_by_priority[] = { "correlation-id", "key-auth", "ip-restriction",
-                                                  "rate-limiting", "request-termination" };
+static const char *const corpus_by_priority[] = { "correlation-id", "key-auth",
+                                                  "ip-restriction", "request-size-limiting",
+                                                  "rate-limiting",  "request-termination" };
 
 /* What the instance is bound to. */
 static inline void corpus_scope(const weir_json_t *plugin, weir_request_t *request)
@@ -257,7 +258,10 @@ static inline void corpus_check_upstream(corpus_t *corpus, weir_request_t *reque
         corpus_differs(corpus, "target", weir_str(target));
     const weir_json_t *body = weir_json_get(upstream, "body");
     weir_json_t *json = NULL;
-    if (weir_json_kind(body) == WEIR_JSON_STRING || request->body.data != NULL) {
+    if (weir_json_get(body, "sha256") != NULL) { /* a long one, recorded by that */
+        if (weir_json_get_number(body, "length", 0) != (double)request->sent_body.len)
+            corpus_differs(corpus, "length of the body", weir_str(""));
+    } else if (weir_json_kind(body) == WEIR_JSON_STRING || request->body.data != NULL) {
         bool same = weir_str_equal(corpus_text(upstream, "body"), request->sent_body);
         if (weir_json_kind(body) == WEIR_JSON_OBJECT)
             same = weir_json_parse(request->sent_body, &json, NULL) == WEIR_OK &&
@@ -266,6 +270,29 @@ static inline void corpus_check_upstream(corpus_t *corpus, weir_request_t *reque
             corpus_differs(corpus, "body", request->sent_body);
         weir_json_free(json);
     }
+}
+
+/* The body that was sent, and, if that was so, its length. */
+static inline void corpus_body(weir_request_t *request, const weir_json_t *asked)
+{
+    const weir_json_t *body = weir_json_get(asked, "body");
+    weir_str_t text = weir_json_string(body), ignored;
+    char length[24];
+    char *repeated = NULL;
+    if (weir_json_kind(body) == WEIR_JSON_OBJECT && weir_json_get(body, "repeat") != NULL) {
+        size_t times = (size_t)weir_json_get_number(body, "times", 0);
+        repeated = malloc(times + 1);
+        assert_non_null(repeated);
+        memset(repeated, *corpus_text(body, "repeat").data, times);
+        text = (weir_str_t){ repeated, times };
+    }
+    fixture_body(request, text);
+    free(repeated);
+    snprintf(length, sizeof(length), "%zu", text.len);
+    if (text.data != NULL &&
+        !weir_request_header(request, WEIR_STR("Transfer-Encoding"), 0, &ignored) &&
+        !weir_request_header(request, WEIR_STR("Content-Length"), 0, &ignored))
+        fixture_header(request, WEIR_STR("Content-Length"), weir_str(length));
 }
 
 static inline void corpus_step(corpus_t *corpus, const weir_json_t *step)
@@ -291,7 +318,7 @@ static inline void corpus_step(corpus_t *corpus, const weir_json_t *step)
         const weir_json_t *name = weir_json_first(header);
         fixture_header(&request, weir_json_string(name), weir_json_string(weir_json_next(name)));
     }
-    fixture_body(&request, weir_json_get_string(asked, "body", FIXTURE_ABSENT));
+    corpus_body(&request, asked);
     corpus_access(corpus, &request);
     const weir_json_t *upstream = weir_json_get(reply, "upstream");
     corpus->played++;

@@ -448,6 +448,12 @@ weir_str_t weir_request_body(weir_request_t *request)
     return request->body;
 }
 
+int64_t weir_request_body_size(weir_request_t *request)
+{
+    assert_true(request->body_asked);
+    return (int64_t)request->body.len;
+}
+
 int weir_request_set_body(weir_request_t *request, weir_str_t body)
 {
     request->sent_body = body;

@@ -122,6 +122,12 @@ ABSENT weir_str_t weir_request_body(weir_request_t *request)
     FAIL();
 }
 
+ABSENT int64_t weir_request_body_size(weir_request_t *request)
+{
+    (void)request;
+    FAIL();
+}
+
 ABSENT int weir_request_set_body(weir_request_t *request, weir_str_t body)
 {
     (void)request, (void)body;

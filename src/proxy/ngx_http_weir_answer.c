@@ -18,10 +18,23 @@ ngx_table_elt_t *ngx_http_weir_add_header(ngx_http_request_t *r, weir_str_t name
     return header;
 }
 
+/* nginx would ask a client that waits for "100 Continue" for a body that nobody reads. It
+ * gets its answer instead; as it may send the body all the same, or not, nothing can follow
+ * on this connection (RFC 9110, 10.1.1). */
+static ngx_int_t discard_body(ngx_http_request_t *r)
+{
+    bool awaits = r->headers_in.expect != NULL && !r->expect_tested && r->request_body == NULL;
+    if (awaits && r->http_version == NGX_HTTP_VERSION_11) {
+        r->expect_tested = 1;
+        r->keepalive = 0;
+    }
+    return ngx_http_discard_request_body(r);
+}
+
 ngx_int_t ngx_http_weir_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t type,
                                ngx_str_t body)
 {
-    ngx_int_t rc = ngx_http_discard_request_body(r);
+    ngx_int_t rc = discard_body(r);
     if (rc != NGX_OK)
         return rc;
     r->headers_out.status = status;

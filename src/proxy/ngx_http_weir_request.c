@@ -209,6 +209,17 @@ weir_str_t weir_request_body(weir_request_t *request)
     return out != NULL ? (weir_str_t){ (const char *)out, len } : none;
 }
 
+int64_t weir_request_body_size(weir_request_t *request)
+{
+    const ngx_http_request_body_t *body = request->r->request_body;
+    int64_t size = 0;
+    if (!request->body_read || body == NULL)
+        return 0;
+    for (ngx_chain_t *c = body->bufs; c != NULL; c = c->next)
+        size += ngx_buf_size(c->buf);
+    return size;
+}
+
 int weir_request_set_body(weir_request_t *request, weir_str_t body)
 {
     ngx_http_request_t *r = request->r;
