@@ -109,6 +109,11 @@ weir_str_t weir_request_node_id(weir_request_t *request); /* text of a UUID */
 /* JSON text in the request's memory; {NULL,0} when that is short, or `value` is NULL. */
 weir_str_t weir_request_print_json(weir_request_t *request, const weir_json_t *value);
 
+/* Whether a regular expression (PCRE2) matches from the beginning of a text: WEIR_OK, or
+ * WEIR_NOT_FOUND. It is compiled once in a worker, and kept by its text as long as it is used;
+ * one that needs too long does not match. WEIR_INVALID: it is none, or longer than 16 KiB. */
+int weir_regex_match(weir_str_t regex, weir_str_t text);
+
 /* A new random UUID (version 4) as text, terminated. WEIR_IO: no randomness. */
 enum { WEIR_UUID_TEXT_BYTES = 37 };
 int weir_random_uuid(char ret[WEIR_UUID_TEXT_BYTES]);
@@ -208,12 +213,13 @@ enum { WEIR_WINDOWS_MAX = 16 };
 int weir_counter_take(weir_request_t *request, weir_str_t key, weir_window_t *windows, size_t count,
                       bool *ret_counted);
 
-/* In header_filter: replaces all values of a header of the answer, whoever gave it;
+/* Replaces all values of a header of the answer, in header_filter whoever gave it;
  * value.data NULL removes it. Not for headers that frame the message (Content-Length,
  * Transfer-Encoding, Connection) and not for Content-Type: WEIR_INVALID. */
 int weir_request_set_answer_header(weir_request_t *request, weir_str_t name, weir_str_t value);
 
-/* Ends the request. weir_request_answer: body as is; {NULL,0} for content_type:
+/* weir_request_answer_header: a line beside those that are there. The others end the
+ * request. weir_request_answer: body as is; {NULL,0} for content_type:
  * without that header; {NULL,0} for body: none given, so the server fills in what
  * the status calls for (plugins 1.5); to a gRPC client the member `message` of a
  * JSON body goes as grpc-message. weir_request_fail: the error body of routing

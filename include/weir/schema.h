@@ -167,6 +167,7 @@ int weir_check_header_name(weir_str_t value, weir_error_t *err);
 int weir_check_host(weir_str_t value, weir_error_t *err); /* name or address, no port */
 int weir_check_sni(weir_str_t value, weir_error_t *err);  /* name only */
 int weir_check_ip_or_cidr(weir_str_t value, weir_error_t *err);
-int weir_check_path(weir_str_t value, weir_error_t *err); /* the characters of RFC 3986 */
+int weir_check_any_or_regex(weir_str_t value, weir_error_t *err); /* "*", or PCRE2 takes it */
+int weir_check_path(weir_str_t value, weir_error_t *err);         /* the characters of RFC 3986 */
 
 #endif

@@ -44,6 +44,20 @@ int weir_check_regex(weir_str_t regex, weir_error_t *err)
     return WEIR_OK;
 }
 
+int weir_check_any_or_regex(weir_str_t value, weir_error_t *err)
+{
+    int number = 0;
+    PCRE2_SIZE offset = 0;
+    if (weir_str_is(value, "*"))
+        return WEIR_OK;
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)value.data, value.len, PCRE2_ANCHORED, &number, &offset, NULL);
+    if (code == NULL)
+        return weir_error_set(err, WEIR_INVALID, NULL, "'" WEIR_VALUE "' is not a valid regex");
+    pcre2_code_free(code);
+    return WEIR_OK;
+}
+
 /* -- the other engine ----------------------------------------------------- */
 
 typedef struct scan {

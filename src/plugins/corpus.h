@@ -19,7 +19,7 @@ typedef struct corpus {
     const char *id;  /* of the case */
     unsigned played, different;
     int64_t waited_ms;               /* by the steps so far */
-    const weir_json_t *collected[6]; /* the instances that access met, by priority */
+    const weir_json_t *collected[7]; /* the instances that access met, by priority */
 } corpus_t;
 
 static inline weir_str_t corpus_text(const weir_json_t *object, const char *name)
@@ -100,9 +100,10 @@ static inline const weir_json_t *corpus_instance(const corpus_t *corpus, weir_st
     return best;
 }
 
-static const char *const corpus_by_priority[] = { "correlation-id", "key-auth",
-                                                  "ip-restriction", "request-size-limiting",
-                                                  "rate-limiting",  "request-termination" };
+static const char *const corpus_by_priority[] = {
+    "correlation-id",        "cors",          "key-auth",           "ip-restriction",
+    "request-size-limiting", "rate-limiting", "request-termination"
+};
 
 /* What the instance is bound to. */
 static inline void corpus_scope(const weir_json_t *plugin, weir_request_t *request)
