@@ -40,6 +40,7 @@ typedef enum weir_field_flag {
     WEIR_DEFAULT_NULL = 8192,     /* has an explicit default, which is null */
     WEIR_HAS_RANGE = 16384,       /* min and max count ("between") */
     WEIR_ABOVE_MIN = 32768,       /* more than min ("gt") */
+    WEIR_NEWER = 65536,           /* of versions after ours: known if a control plane sends it */
 } weir_field_flag_t;
 
 typedef enum weir_on_delete {

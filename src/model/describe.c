@@ -284,7 +284,8 @@ static weir_json_t *fields_array(description_t *d, const weir_field_t *fields)
 {
     weir_json_t *array = weir_json_new_array();
     for (const weir_field_t *field = fields; field->name != NULL; field++)
-        append(d, array, single(d, field->name, describe_field(d, field)));
+        if ((field->flags & WEIR_NEWER) == 0)
+            append(d, array, single(d, field->name, describe_field(d, field)));
     return array;
 }
 

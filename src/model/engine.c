@@ -302,6 +302,8 @@ weir_json_t *weir_engine_complete(weir_engine_t *engine, const weir_field_t *fie
     for (const weir_field_t *base = fields; out != NULL && base->name != NULL; base++) {
         weir_field_t room;
         const weir_field_t *field = top ? weir_engine_field(engine, base, &room) : base;
+        if (!weir_engine_knows(engine, base, object))
+            continue;
         weir_json_t *value = weir_json_take(object, base->name);
         if (value == NULL)
             value = initial_value(engine, field);

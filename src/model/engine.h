@@ -15,8 +15,9 @@ typedef struct weir_engine {
     const weir_field_t *sub_fields; /* of the subschema, or NULL */
     const weir_check_t *sub_checks;
     int64_t now_s;
-    bool updating; /* PATCH: entity checks say so */
-    int failed;    /* WEIR_OK or WEIR_NO_MEMORY */
+    bool updating;  /* PATCH: entity checks say so */
+    bool accepting; /* a control plane's: WEIR_NEWER fields are known */
+    int failed;     /* WEIR_OK or WEIR_NO_MEMORY */
 } weir_engine_t;
 
 /* Members that stand for others (services.url, ...) become those, in place.
@@ -39,6 +40,14 @@ weir_json_t *weir_engine_subschema(weir_engine_t *engine, const weir_json_t *ent
 /* The field as the subschema specialises it; `room` is where to put a mixture. */
 const weir_field_t *weir_engine_field(const weir_engine_t *engine, const weir_field_t *field,
                                       weir_field_t *room);
+
+/* Whether `record` may have the field, or has to have it to be complete. */
+static inline bool weir_engine_knows(const weir_engine_t *engine, const weir_field_t *field,
+                                     const weir_json_t *record)
+{
+    return (field->flags & WEIR_NEWER) == 0 ||
+           (engine->accepting && weir_json_get(record, field->name) != NULL);
+}
 
 /* A new object with every field of the table in its order: what `object` has, or
  * the default. Members that the table lacks follow. Takes `object`. */

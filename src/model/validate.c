@@ -377,6 +377,8 @@ static weir_json_t *validate_members(weir_engine_t *engine, const weir_field_t *
     for (const weir_field_t *base = fields; base->name != NULL; base++) {
         weir_field_t room;
         const weir_field_t *field = top ? weir_engine_field(engine, base, &room) : base;
+        if (!weir_engine_knows(engine, base, record))
+            continue;
         weir_json_t *value = weir_json_get_mutable(record, base->name);
         known += value != NULL;
         weir_json_t *error = weir_engine_validate_field(engine, field, value);
@@ -390,7 +392,7 @@ static weir_json_t *validate_members(weir_engine_t *engine, const weir_field_t *
         const weir_field_t *field = fields;
         while (field->name != NULL && strcmp(field->name, weir_json_name(member)) != 0)
             field++;
-        if (field->name != NULL)
+        if (field->name != NULL && weir_engine_knows(engine, field, record))
             continue;
         if (strcmp(weir_json_name(member), "@entity") == 0) /* the place of other errors */
             errors = weir_engine_add_entity(engine, errors, "unknown field");

@@ -433,7 +433,7 @@ int weir_model_accept(const weir_schema_t *schema, const weir_json_t *row, doubl
 {
     weir_model_env_t env = { .now = now };
     write_t w = { .schema = schema, .env = &env, .kind = WEIR_INSERT, .problem = problem };
-    w.engine = (weir_engine_t){ .schema = schema, .now_s = (int64_t)now };
+    w.engine = (weir_engine_t){ .schema = schema, .now_s = (int64_t)now, .accepting = true };
     w.keep_digest = true;
     weir_json_t *entity =
         weir_json_kind(row) == WEIR_JSON_OBJECT ? weir_json_copy(row) : weir_json_new_object();

@@ -131,6 +131,8 @@ static uint64_t flags_of(const weir_json_t *config, const weir_json_t *origins)
         flags |= CORS_PRIVATE_NETWORK;
     if (weir_json_get_boolean(config, "preflight_continue", false))
         flags |= CORS_PREFLIGHT_CONTINUE;
+    if (!weir_json_get_boolean(config, "allow_origin_absent", true))
+        flags |= CORS_ONLY_ORIGINS;
     for (const weir_json_t *item = weir_json_first(origins); item != NULL;
          item = weir_json_next(item))
         if (weir_str_is(weir_json_string(item), "*"))

@@ -15,8 +15,9 @@ enum {
     CORS_CREDENTIALS = 1,
     CORS_PRIVATE_NETWORK = 2,
     CORS_PREFLIGHT_CONTINUE = 4,
-    CORS_ALL = 8,  /* everybody is told "*" */
-    CORS_ANY = 16, /* there is a "*" among several: whoever says an origin is told "*" */
+    CORS_ALL = 8,           /* everybody is told "*" */
+    CORS_ANY = 16,          /* there is a "*" among several: whoever says an origin is told "*" */
+    CORS_ONLY_ORIGINS = 32, /* an answer to who says no origin has no headers */
 };
 
 typedef enum cors_rule {

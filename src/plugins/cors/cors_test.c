@@ -183,6 +183,36 @@ static void preflights_are_answered(void **state)
     }
 }
 
+/* Of 3.10: known from its control planes, as long as the Admin API speaks 3.9. */
+static void who_says_no_origin_may_be_told_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *origin;
+        bool told;
+    } rows[] = { { NULL, false }, { "", false }, { "http://a", true } };
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
+        weir_request_t request;
+        ask(&request, "GET", rows[i].origin);
+        answer(&request, "{\"allow_origin_absent\":false,\"exposed_headers\":[\"A\"]}");
+        assert_int_equal(request.answer_header_count, rows[i].told ? 2 : 0);
+        fixture_release(&request);
+    }
+    weir_json_t *body = NULL, *entity = NULL;
+    char text[] = "{\"name\":\"cors\",\"config\":{\"allow_origin_absent\":false}}";
+    weir_model_env_t env = { .now = 1.7e9 };
+    weir_problem_t problem;
+    weir_problem_init(&problem);
+    assert_int_equal(weir_json_parse(weir_str(text), &body, NULL), WEIR_OK);
+    assert_int_equal(weir_model_write(weir_schema(WEIR_PLUGINS), WEIR_INSERT, body, NULL, &env,
+                                      &entity, &problem),
+                     WEIR_INVALID);
+    assert_text(weir_buffer_str(&problem.message),
+                "schema violation (config.allow_origin_absent: unknown field)");
+    weir_problem_release(&problem);
+    weir_json_free(body);
+}
+
 /* The access phase never saw it, so nobody has answered it. */
 static void a_preflight_that_no_route_matches_has_the_headers_of_an_error(void **state)
 {
@@ -276,6 +306,7 @@ int main(void)
         cmocka_unit_test(who_may_ask_is_told_so),
         cmocka_unit_test(what_the_upstream_varies_by_stays),
         cmocka_unit_test(preflights_are_answered),
+        cmocka_unit_test(who_says_no_origin_may_be_told_nothing),
         cmocka_unit_test(a_preflight_that_no_route_matches_has_the_headers_of_an_error),
         cmocka_unit_test(a_configuration_ends_no_line),
         cmocka_unit_test(a_record_of_nonsense_is_an_error),

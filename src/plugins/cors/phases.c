@@ -183,8 +183,12 @@ static void header_filter(weir_request_t *request, weir_str_t record)
 {
     static const way_t way = { weir_request_set_answer_header, weir_request_answer_header };
     config_t config;
+    weir_str_t said = { NULL, 0 };
     if (!read_config(record, &config) ||
         (is_preflight(request) && weir_request_route_id(request).data != NULL))
+        return;
+    weir_request_header(request, WEIR_STR("Origin"), 0, &said);
+    if ((config.flags & CORS_ONLY_ORIGINS) != 0 && said.len == 0)
         return;
     if (tell(request, &config, &way) == WEIR_OK && config.exposed.data != NULL)
         weir_request_set_answer_header(request, WEIR_STR("Access-Control-Expose-Headers"),
