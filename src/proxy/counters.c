@@ -39,8 +39,11 @@ int weir_counter_id(weir_str_t owner, weir_str_t key, weir_counter_id_t *ret)
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
     uint64_t lengths[] = { owner.len };
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    bool fine = context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
+    static EVP_MD *sha256; /* looked up once: that takes as long as the hash */
+    if (sha256 == NULL)
+        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    EVP_MD_CTX *context = sha256 != NULL ? EVP_MD_CTX_new() : NULL;
+    bool fine = context != NULL && EVP_DigestInit_ex(context, sha256, NULL) == 1 &&
                 EVP_DigestUpdate(context, lengths, sizeof(lengths)) == 1 &&
                 EVP_DigestUpdate(context, owner.data, owner.len) == 1 &&
                 EVP_DigestUpdate(context, key.data, key.len) == 1 &&
