@@ -105,7 +105,16 @@ typedef struct escaped {
 
 static bool goes_as_it_is(unsigned char c)
 {
-    return c < 0x80 && (isalnum(c) || (c != '\0' && strchr("-_.~!#$&'()*+,/:;=?@[]%", c) != NULL));
+    static const bool plain[256] = {
+        ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true,
+        ['_'] = true,         ['.'] = true,         ['~'] = true,         ['!'] = true,
+        ['#'] = true,         ['$'] = true,         ['&'] = true,         ['\''] = true,
+        ['('] = true,         [')'] = true,         ['*'] = true,         ['+'] = true,
+        [','] = true,         ['/'] = true,         [':'] = true,         [';'] = true,
+        ['='] = true,         ['?'] = true,         ['@'] = true,         ['['] = true,
+        [']'] = true,         ['%'] = true,
+    };
+    return plain[c];
 }
 
 static void append(escaped_t *e, weir_str_t text)

@@ -135,21 +135,17 @@ void weir_reader_close(weir_reader_t *reader)
 
 /* The agent may have set the image aside and made another one: that one is ours as
  * soon as it is complete. Until then what we have serves. */
-static void follow_replacement(weir_reader_t *reader, bool at_once)
+static void look_for_replacement(weir_reader_t *reader, time_t now_s)
 {
-    struct timespec now;
     struct stat file = { 0 };
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    if (!at_once && now.tv_sec - reader->looked_s < LOOK_AGAIN_S)
-        return;
-    reader->looked_s = now.tv_sec;
+    reader->looked_s = now_s;
     if (data_file(reader->path, &file, NULL) != WEIR_OK ||
         (file.st_dev == reader->device && file.st_ino == reader->inode))
         return;
     weir_reader_t *other = NULL;
     if (weir_reader_open(reader->path, &other, NULL) != WEIR_OK || other == NULL)
         return;
-    other->looked_s = now.tv_sec; /* and does not look for another one in turn */
+    other->looked_s = now_s; /* and does not look for another one in turn */
     if (weir_reader_enter(other, NULL) == WEIR_OK) {
         weir_reader_leave(other);
         if (other->state.complete != 0) {
@@ -162,6 +158,14 @@ static void follow_replacement(weir_reader_t *reader, bool at_once)
         }
     }
     weir_reader_close(other);
+}
+
+static void follow_replacement(weir_reader_t *reader, bool at_once)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    if (at_once || now.tv_sec - reader->looked_s >= LOOK_AGAIN_S)
+        look_for_replacement(reader, now.tv_sec);
 }
 
 static int renew(weir_reader_t *reader)

@@ -21,27 +21,55 @@ static bool set(ngx_http_request_t *r, weir_str_t name, ngx_str_t value)
     return ngx_http_weir_add_header(r, name, value) != NULL;
 }
 
-static ngx_table_elt_t *find(ngx_http_request_t *r, weir_str_t name)
+/* Headers of the answer whose place ours take; NULL: it has none. */
+typedef struct present_s {
+    ngx_table_elt_t *via, *request_id, *config_version;
+    ngx_table_elt_t *upstream_latency, *proxy_latency, *response_latency, *upstream_status;
+} present_t;
+
+static void look(ngx_table_elt_t *header, weir_str_t name, ngx_table_elt_t **ret)
 {
+    if (*ret == NULL && weir_str_equal_nocase(ngx_http_weir_str(header->key), name))
+        *ret = header;
+}
+
+/* In one walk, and few names are as long as these. */
+static present_t find_present(ngx_http_request_t *r)
+{
+    present_t present = { NULL, NULL, NULL };
     ngx_list_part_t *part = &r->headers_out.headers.part;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++)
-            if (headers[i].hash != 0 &&
-                weir_str_equal_nocase(ngx_http_weir_str(headers[i].key), name))
-                return &headers[i];
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (headers[i].hash == 0)
+                continue;
+            look(&headers[i], WEIR_STR("via"), &present.via);
+            look(&headers[i], WEIR_STR("x-kong-request-id"), &present.request_id);
+            look(&headers[i], WEIR_STR("weir-config-version"), &present.config_version);
+            look(&headers[i], WEIR_STR("x-kong-upstream-latency"), &present.upstream_latency);
+            look(&headers[i], WEIR_STR("x-kong-proxy-latency"), &present.proxy_latency);
+            look(&headers[i], WEIR_STR("x-kong-response-latency"), &present.response_latency);
+            look(&headers[i], WEIR_STR("x-kong-upstream-status"), &present.upstream_status);
+        }
     }
-    return NULL;
+    return present;
 }
 
 /* In place of what an upstream says of itself under that name. */
-static bool set_number(ngx_http_request_t *r, weir_str_t name, ngx_msec_t value)
+static bool set_instead(ngx_http_request_t *r, ngx_table_elt_t *header, weir_str_t name,
+                        ngx_str_t value)
+{
+    if (header == NULL)
+        return set(r, name, value);
+    header->value = value;
+    return true;
+}
+
+static bool set_number(ngx_http_request_t *r, ngx_table_elt_t *header, weir_str_t name,
+                       uint64_t value)
 {
     ngx_str_t text = ngx_http_weir_number(r->pool, value);
-    ngx_table_elt_t *before = find(r, name);
-    if (before != NULL && text.data != NULL)
-        before->value = text;
-    return text.data != NULL && (before != NULL || set(r, name, text));
+    return text.data != NULL && set_instead(r, header, name, text);
 }
 
 /* -- what the upstream says to us alone --------------------------------------------- */
@@ -67,7 +95,7 @@ static void remove_hop_by_hop(ngx_http_weir_ctx_t *ctx)
     if (r->upstream == NULL)
         return;
     if (r->upstream->headers_in.connection != NULL)
-        listed = ngx_http_weir_str(r->upstream->headers_in.connection->value);
+        listed = weir_connection_list(ngx_http_weir_str(r->upstream->headers_in.connection->value));
     ngx_list_part_t *part = &r->headers_out.headers.part;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
@@ -92,9 +120,9 @@ static bool set_server(ngx_http_request_t *r, ngx_str_t token, bool shown)
     return true;
 }
 
-static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t *main)
+static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t *main,
+                    ngx_table_elt_t *before)
 {
-    ngx_table_elt_t *before = find(r, WEIR_STR("via"));
     if (before == NULL)
         return set(r, WEIR_STR("Via"), main->via);
     ngx_str_t text;
@@ -106,17 +134,19 @@ static bool set_via(ngx_http_request_t *r, const ngx_http_weir_proxy_main_conf_t
     return true;
 }
 
-static bool set_upstream_status(ngx_http_request_t *r)
+static bool set_upstream_status(ngx_http_request_t *r, ngx_table_elt_t *before)
 {
     const ngx_array_t *states = r->upstream_states;
     if (states == NULL || states->nelts == 0)
         return true;
     const ngx_http_upstream_state_t *last =
         (ngx_http_upstream_state_t *)states->elts + states->nelts - 1;
-    return last->status == 0 || set_number(r, WEIR_STR("X-Kong-Upstream-Status"), last->status);
+    return last->status == 0 ||
+           set_number(r, before, WEIR_STR("X-Kong-Upstream-Status"), last->status);
 }
 
-static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
+static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main,
+                        const present_t *present)
 {
     ngx_http_request_t *r = ctx->r;
     ngx_uint_t shown = main->headers;
@@ -126,48 +156,27 @@ static bool set_proxied(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main
         (r->headers_out.server == NULL || r->headers_out.server->value.len == 0))
         fine = set_server(r, main->token, true);
     if (fine && (shown & HEADER_UPSTREAM_LATENCY))
-        fine =
-            set_number(r, WEIR_STR("X-Kong-Upstream-Latency"), ngx_current_msec - ctx->balanced_at);
+        fine = set_number(r, present->upstream_latency, WEIR_STR("X-Kong-Upstream-Latency"),
+                          ngx_current_msec - ctx->balanced_at);
     if (fine && (shown & HEADER_PROXY_LATENCY))
-        fine = set_number(r, WEIR_STR("X-Kong-Proxy-Latency"), ctx->balanced);
+        fine =
+            set_number(r, present->proxy_latency, WEIR_STR("X-Kong-Proxy-Latency"), ctx->balanced);
     if (fine && (shown & HEADER_VIA))
-        fine = set_via(r, main);
+        fine = set_via(r, main, present->via);
     if (fine && (shown & HEADER_UPSTREAM_STATUS))
-        fine = set_upstream_status(r);
+        fine = set_upstream_status(r, present->upstream_status);
     return fine;
 }
 
-static bool set_own(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main)
+static bool set_own(ngx_http_weir_ctx_t *ctx, const ngx_http_weir_proxy_main_conf_t *main,
+                    const present_t *present)
 {
     ngx_http_request_t *r = ctx->r;
     ngx_uint_t shown = main->headers;
     return set_server(r, main->token, (shown & HEADER_SERVER) != 0) &&
            (!(shown & HEADER_RESPONSE_LATENCY) ||
-            set_number(r, WEIR_STR("X-Kong-Response-Latency"), ngx_http_weir_age(r)));
-}
-
-static bool set_request_id(ngx_http_weir_ctx_t *ctx)
-{
-    ngx_table_elt_t *header = find(ctx->r, WEIR_STR("x-kong-request-id"));
-    ngx_str_t id = { REQUEST_ID_LEN, ctx->request_id };
-    if (header == NULL)
-        return set(ctx->r, WEIR_STR("X-Kong-Request-Id"), id);
-    header->value = id;
-    return true;
-}
-
-/* An upstream that is a Weir, too, says its own; ours takes the place of it. */
-static bool set_config_version(ngx_http_weir_ctx_t *ctx)
-{
-    ngx_http_request_t *r = ctx->r;
-    ngx_table_elt_t *header = find(r, WEIR_STR("weir-config-version"));
-    ngx_str_t text = ngx_http_weir_number(r->pool, ctx->config_version);
-    if (text.data == NULL)
-        return false;
-    if (header == NULL)
-        return set(r, WEIR_STR("Weir-Config-Version"), text);
-    header->value = text;
-    return true;
+            set_number(r, present->response_latency, WEIR_STR("X-Kong-Response-Latency"),
+                       ngx_http_weir_age(r)));
 }
 
 static bool set_named(ngx_http_request_t *r, weir_str_t id_header, const weir_uuid_t *id,
@@ -221,13 +230,16 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
     if (ctx->proxied)
         remove_hop_by_hop(ctx);
     ngx_http_weir_run_header_filters(ctx);
-    bool fine = ctx->proxied ? set_proxied(ctx, main) : set_own(ctx, main);
+    present_t present = find_present(r);
+    bool fine = ctx->proxied ? set_proxied(ctx, main, &present) : set_own(ctx, main, &present);
     if (fine && wants_debug(ctx, main))
         fine = set_debug(ctx);
     if (fine && (main->headers & HEADER_REQUEST_ID))
-        fine = set_request_id(ctx);
+        fine = set_instead(r, present.request_id, WEIR_STR("X-Kong-Request-Id"),
+                           (ngx_str_t){ REQUEST_ID_LEN, ctx->request_id });
     if (fine && ctx->config_version > 0)
-        fine = set_config_version(ctx);
+        fine = set_number(r, present.config_version, WEIR_STR("Weir-Config-Version"),
+                          ctx->config_version);
     return fine ? next_header_filter(r) : NGX_ERROR;
 }
 

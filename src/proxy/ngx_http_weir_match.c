@@ -50,23 +50,26 @@ static bool header_value(void *context, weir_str_t name, size_t nth, weir_str_t 
     return nth_header(context, name, separator, nth, ret);
 }
 
-weir_str_t ngx_http_weir_raw_path(const ngx_http_request_t *r)
+static ngx_str_t raw_path(const ngx_http_request_t *r)
 {
-    weir_str_t target = ngx_http_weir_str(r->unparsed_uri);
+    ngx_str_t target = r->unparsed_uri;
     if (target.len > 1) {
-        const char *mark = memchr(target.data + 1, '?', target.len - 1);
+        const u_char *mark = memchr(target.data + 1, '?', target.len - 1);
         if (mark != NULL)
             target.len = (size_t)(mark - target.data);
     }
     return target;
 }
 
-/* But for the path. */
-static void make_input(ngx_http_request_t *r, weir_match_request_t *input)
+static void make_input(ngx_http_weir_ctx_t *ctx, weir_match_request_t *input)
 {
+    ngx_http_request_t *r = ctx->r;
+    ctx->port = ngx_http_weir_port(r);
+    ctx->raw_path = raw_path(r);
     *input = (weir_match_request_t){
         .method = ngx_http_weir_str(r->method_name),
-        .listener_port = ngx_http_weir_port(r),
+        .path = ngx_http_weir_str(ctx->raw_path), /* one that is remembered is also normal */
+        .listener_port = ctx->port,
         .header = header_value,
         .context = r,
     };
@@ -158,21 +161,19 @@ static int find_in(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader, bool inside,
     weir_match_request_t input;
     ngx_http_weir_line_t line;
     uint64_t moment = 0;
-    weir_str_t path = ngx_http_weir_raw_path(ctx->r);
-    make_input(ctx->r, &input);
-    input.path = path; /* a path that is remembered is one that stays as it was sent */
+    make_input(ctx, &input);
     ngx_http_weir_line(&input, &line);
     int rc = line.len > 0 ? weir_reader_moment(reader, &moment, err) : WEIR_OK;
     if (rc != WEIR_OK)
         return rc;
     ctx->routed = ngx_http_weir_recall(&line, reader, &input, moment, &ctx->path_matched);
     if (ctx->routed != NULL) {
-        ctx->path = ngx_http_weir_text(path);
+        ctx->path = ctx->raw_path;
     } else {
-        if (!make_path(ctx, path))
+        if (!make_path(ctx, input.path))
             return weir_error_memory(err);
         input.path = ngx_http_weir_str(ctx->path);
-        if (!weir_str_equal(input.path, path))
+        if (!weir_str_equal(input.path, ngx_http_weir_str(ctx->raw_path)))
             line.len = 0;
         rc = inside ? WEIR_OK : weir_reader_enter(reader, err);
         if (rc == WEIR_OK)
@@ -305,7 +306,8 @@ static ngx_int_t check_protocol(ngx_http_weir_ctx_t *ctx)
 ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
-    weir_error_t err = { 0 };
+    weir_error_t err;
+    err.reason[0] = '\0'; /* the rest of it is not worth a request's time */
     switch (find_route(ctx, &err)) {
     case WEIR_OK:
         return check_protocol(ctx);

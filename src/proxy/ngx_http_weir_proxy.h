@@ -149,6 +149,8 @@ typedef struct weir_request { /* the ABI's opaque type */
     weir_uuid_t consumer, credential; /* zero: none */
     size_t path_matched;              /* weir_match_t */
     ngx_str_t path;                   /* normalised */
+    ngx_str_t raw_path; /* the target as sent, up to its '?', which counts from the second byte */
+    in_port_t port;     /* ngx_http_weir_port() */
 
     ngx_http_weir_step_t *plan; /* the route's, or in the pool */
     ngx_uint_t plan_count, plan_at;
@@ -205,8 +207,6 @@ int ngx_http_weir_copy_plan(weir_reader_t *reader, ngx_pool_t *pool, const weir_
                             const weir_uuid_t *service, const weir_uuid_t *consumer,
                             ngx_http_weir_step_t **ret, ngx_uint_t *ret_count, weir_error_t *err);
 
-/* The target as sent, up to its '?', which is looked for from the second byte. */
-weir_str_t ngx_http_weir_raw_path(const ngx_http_request_t *r);
 /* NGX_DECLINED: matched; anything else was returned by an answer. */
 ngx_int_t ngx_http_weir_match(ngx_http_weir_ctx_t *ctx);
 /* Copies the plan for what is known of the request now. */
@@ -319,22 +319,25 @@ ngx_int_t ngx_http_weir_error_handler(ngx_http_request_t *r);
 bool ngx_http_weir_is_grpc(ngx_http_request_t *r); /* by Content-Type and HTTP/2 */
 ngx_table_elt_t *ngx_http_weir_add_header(ngx_http_request_t *r, weir_str_t name, ngx_str_t value);
 
-/* The number in decimal; data NULL: no memory. */
-static ngx_inline ngx_str_t ngx_http_weir_number(ngx_pool_t *pool, ngx_uint_t number)
+/* The number in decimal, within `out`. */
+static ngx_inline ngx_str_t ngx_http_weir_digits(u_char out[NGX_INT64_LEN], ngx_uint_t number)
 {
-    ngx_str_t text = ngx_null_string;
-    u_char digits[NGX_INT64_LEN];
-    u_char *at = digits + sizeof(digits);
+    u_char *at = out + NGX_INT64_LEN;
     do {
         *--at = (u_char)('0' + number % 10);
         number /= 10;
     } while (number > 0);
-    text.data = ngx_pnalloc(pool, NGX_INT64_LEN);
-    if (text.data == NULL)
-        return text;
-    text.len = (size_t)(digits + sizeof(digits) - at);
-    ngx_memcpy(text.data, at, text.len);
-    return text;
+    return (ngx_str_t){ (size_t)(out + NGX_INT64_LEN - at), at };
+}
+
+/* The number in decimal; data NULL: no memory. */
+static ngx_inline ngx_str_t ngx_http_weir_number(ngx_pool_t *pool, ngx_uint_t number)
+{
+    static u_char digit[] = "0123456789";
+    if (number < 10) /* as most latencies are */
+        return (ngx_str_t){ 1, digit + number };
+    u_char *text = ngx_pnalloc(pool, NGX_INT64_LEN);
+    return text != NULL ? ngx_http_weir_digits(text, number) : (ngx_str_t)ngx_null_string;
 }
 
 static ngx_inline ngx_str_t ngx_http_weir_text(weir_str_t text)

@@ -219,10 +219,23 @@ static uint64_t next_random(void)
     return random_state[1] + b;
 }
 
+/* Eight digits, one in each byte. */
+static uint64_t hex_digits(uint32_t number)
+{
+    uint64_t digits = (number | (uint64_t)number << 16) & 0x0000ffff0000ffff;
+    digits = (digits | digits << 8) & 0x00ff00ff00ff00ff;
+    digits = (digits | digits << 4) & 0x0f0f0f0f0f0f0f0f;
+    uint64_t letters = (digits + 0x0606060606060606) >> 4 & 0x0101010101010101; /* 1: a to f */
+    return digits + 0x3030303030303030 + letters * ('a' - '9' - 1);
+}
+
 static void make_request_id(u_char out[REQUEST_ID_LEN])
 {
-    uint64_t random[2] = { next_random(), next_random() };
-    ngx_hex_dump(out, (u_char *)random, sizeof(random));
+    for (size_t i = 0; i < REQUEST_ID_LEN; i += 2 * sizeof(uint64_t)) {
+        uint64_t random = next_random();
+        uint64_t text[] = { hex_digits((uint32_t)random), hex_digits((uint32_t)(random >> 32)) };
+        ngx_memcpy(out + i, text, sizeof(text));
+    }
 }
 
 static void release_ctx(void *data)

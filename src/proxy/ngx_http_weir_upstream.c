@@ -14,13 +14,12 @@
 /* -- the request line -------------------------------------------------------------- */
 
 /* The query with its '?', or nothing. A '?' in the first byte is none. */
-static weir_str_t raw_query(ngx_http_request_t *r)
+static weir_str_t raw_query(const ngx_http_weir_ctx_t *ctx)
 {
-    weir_str_t target = ngx_http_weir_str(r->unparsed_uri);
-    const char *mark = target.len > 1 ? memchr(target.data + 1, '?', target.len - 1) : NULL;
-    if (mark == NULL)
+    size_t len = ctx->r->unparsed_uri.len - ctx->raw_path.len;
+    if (len == 0)
         return (weir_str_t){ "", 0 };
-    size_t len = target.len - (size_t)(mark - target.data);
+    const char *mark = (const char *)ctx->raw_path.data + ctx->raw_path.len;
     const char *fragment = memchr(mark, '#', len); /* nginx takes that for no part of it */
     return (weir_str_t){ mark, fragment != NULL ? (size_t)(fragment - mark) : len };
 }
@@ -30,7 +29,7 @@ static ngx_int_t make_uri(ngx_http_weir_ctx_t *ctx)
     ngx_http_request_t *r = ctx->r;
     weir_str_t base = ngx_http_weir_str(ctx->routed->service.path);
     weir_str_t path = ngx_http_weir_str(ctx->path);
-    weir_str_t query = raw_query(r);
+    weir_str_t query = raw_query(ctx);
     if (base.data == NULL)
         base = WEIR_STR("/");
     if (ctx->arguments_changed)
@@ -125,17 +124,12 @@ static bool is_overridden(const ngx_http_weir_ctx_t *ctx, const ngx_table_elt_t 
     return false;
 }
 
-/* The header's name list. Only its first line counts (routing 7.1); "keep-alive",
- * "close" and "Upgrade" alone, by far the most common, name nothing. */
+/* Only the first line of the header counts (routing 7.1). */
 static weir_str_t listed_headers(ngx_http_request_t *r)
 {
     weir_str_t connection = { NULL, 0 };
-    if (ngx_http_weir_header(r, WEIR_STR("connection"), 0, &connection) &&
-        (weir_str_equal_nocase(connection, WEIR_STR("keep-alive")) ||
-         weir_str_equal_nocase(connection, WEIR_STR("close")) ||
-         weir_str_equal_nocase(connection, WEIR_STR("upgrade"))))
-        connection.len = 0;
-    return connection;
+    ngx_http_weir_header(r, WEIR_STR("connection"), 0, &connection);
+    return weir_connection_list(connection);
 }
 
 /* To `out` what passes; to `said` the first line of each of the others. How many pass. */
@@ -166,50 +160,70 @@ static ngx_uint_t sort_client_headers(ngx_http_weir_ctx_t *ctx, ngx_table_elt_t 
 
 /* -- headers that are ours -------------------------------------------------------------- */
 
-enum { LINES_MAX = 16 };
+/* All of them go as the value of one header: nginx writes its name, its value, and what
+ * belongs between and after them. So it neither looks each of them up among the names that
+ * it leaves out, nor copies them one by one. */
 
-typedef struct line_s {
-    weir_str_t name;
-    ngx_str_t value;
-} line_t;
+/* What they say; len 0: the line is left out. */
+typedef struct own_s {
+    ngx_str_t client, chain; /* X-Real-IP, X-Forwarded-For */
+    ngx_str_t proto, host, port, path, prefix;
+    ngx_str_t via, request_id;
+    bool trailers;
+    u_char digits[NGX_INT64_LEN]; /* of the port */
+} own_t;
 
-typedef struct lines_s {
-    line_t lines[LINES_MAX];
-    size_t count;
-    size_t bytes; /* of all, as they are sent */
-} lines_t;
+/* What begins a line. */
+#define LINE(name) WEIR_STR("\r\n" name ": ")
 
-static void say(lines_t *own, weir_str_t name, ngx_str_t value)
+/* Of all lines together, but for their values. */
+enum {
+    NAMES_BYTES = sizeof("\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nTE: trailers"
+                         "\r\nX-Real-IP: \r\nX-Forwarded-For: \r\nX-Forwarded-Proto: "
+                         "\r\nX-Forwarded-Host: \r\nX-Forwarded-Port: \r\nX-Forwarded-Path: "
+                         "\r\nX-Forwarded-Prefix: \r\nVia: \r\nX-Kong-Request-Id: ")
+};
+
+static ngx_inline u_char *put(u_char *at, weir_str_t text)
 {
-    if (value.len == 0)
-        return;
-    own->lines[own->count++] = (line_t){ name, value };
-    own->bytes += name.len + sizeof(": \r\n") - 1 + value.len;
+    return ngx_cpymem(at, text.data, text.len);
 }
 
-/* All of the lines as one header: nginx writes its name, its value, and between and
- * after them what belongs there. So it neither looks each of them up among the names
- * that it leaves out, nor copies them one by one. */
-static ngx_int_t join(ngx_pool_t *pool, const lines_t *own, ngx_table_elt_t *ret)
+static ngx_inline u_char *put_line(u_char *at, weir_str_t line, ngx_str_t value)
 {
-    u_char *at = ngx_pnalloc(pool, own->bytes);
+    return value.len > 0 ? ngx_cpymem(put(at, line), value.data, value.len) : at;
+}
+
+static ngx_int_t join(const ngx_http_weir_ctx_t *ctx, const own_t *own, ngx_table_elt_t *ret)
+{
+    size_t bytes = NAMES_BYTES + ctx->host.len + own->client.len + own->chain.len + own->proto.len +
+                   own->host.len + own->port.len + own->path.len + own->prefix.len + own->via.len +
+                   own->request_id.len;
+    u_char *at = ngx_pnalloc(ctx->r->pool, bytes);
     if (at == NULL)
         return NGX_ERROR;
     ngx_memzero(ret, sizeof(*ret));
-    ret->key = ngx_http_weir_text(own->lines[0].name);
+    ngx_str_set(&ret->key, "Host");
     /* Its capitals keep nginx from finding a name of its own here. */
     ret->lowcase_key = ret->key.data;
     ret->value.data = at;
-    for (size_t i = 0; i < own->count; i++) {
-        const line_t *line = &own->lines[i];
-        if (i > 0) {
-            *at++ = '\r', *at++ = '\n';
-            at = ngx_cpymem(at, line->name.data, line->name.len);
-            *at++ = ':', *at++ = ' ';
-        }
-        at = ngx_cpymem(at, line->value.data, line->value.len);
-    }
+    at = ngx_cpymem(at, ctx->host.data, ctx->host.len);
+    at = put(at, LINE("Connection"));
+    at = ctx->upgrade ? put(at, WEIR_STR("keep-alive, Upgrade\r\nUpgrade: websocket"))
+                      : put(at, WEIR_STR("keep-alive"));
+    if (own->trailers)
+        at = put(at, WEIR_STR("\r\nTE: trailers"));
+    at = put_line(at, LINE("X-Real-IP"), own->client);
+    at = put_line(at, LINE("X-Forwarded-For"), own->chain);
+    at = put_line(at, LINE("X-Forwarded-Proto"), own->proto);
+    at = put_line(at, LINE("X-Forwarded-Host"), own->host);
+    at = put_line(at, LINE("X-Forwarded-Port"), own->port);
+    at = put_line(at, LINE("X-Forwarded-Path"), own->path);
+    at = put_line(at, LINE("X-Forwarded-Prefix"), own->prefix);
+    at = put_line(at, LINE("Via"), own->via);
+    at = put_line(at, LINE("X-Kong-Request-Id"), own->request_id);
     ret->value.len = (size_t)(at - ret->value.data);
+    weir_assert(ret->value.len <= bytes);
     return NGX_OK;
 }
 
@@ -249,76 +263,57 @@ static ngx_str_t matched_prefix(const ngx_http_weir_ctx_t *ctx)
 }
 
 /* routing 7.1: what the client says counts only if it is trusted. */
-static ngx_int_t say_forwarded(ngx_http_weir_ctx_t *ctx, const ngx_str_t said[SAID_KINDS],
-                               lines_t *own)
+static ngx_int_t set_forwarded(ngx_http_weir_ctx_t *ctx, const ngx_str_t said[SAID_KINDS],
+                               own_t *own)
 {
     static ngx_str_t schemes[] = { ngx_string("http"), ngx_string("https") };
     ngx_http_request_t *r = ctx->r;
     ngx_http_core_srv_conf_t *server = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
-    bool trusted = ngx_http_weir_trusted(r);
-    ngx_str_t client = r->connection->addr_text;
-    ngx_str_t chain = client;
+    own->client = r->connection->addr_text;
+    own->chain = own->client;
     if (said[SAID_FOR].data != NULL) {
-        chain = appended(r->pool, said[SAID_FOR], peer_address(r));
-        if (chain.data == NULL)
+        own->chain = appended(r->pool, said[SAID_FOR], peer_address(r));
+        if (own->chain.data == NULL)
             return NGX_ERROR;
     }
-    ngx_str_t port = ngx_http_weir_number(r->pool, ngx_http_weir_port(r));
-    if (port.data == NULL)
-        return NGX_ERROR;
-    struct {
-        weir_str_t name;
+    own->proto = schemes[r->connection->ssl != NULL];
+    own->host = r->headers_in.server.len > 0 ? r->headers_in.server : server->server_name;
+    own->port = ngx_http_weir_digits(own->digits, ctx->port);
+    own->path = ctx->raw_path;
+    own->prefix = matched_prefix(ctx);
+    if (!ngx_http_weir_trusted(r))
+        return NGX_OK;
+    const struct {
         said_t kind;
-        ngx_str_t value;
-    } headers[] = {
-        { WEIR_STR("X-Forwarded-Proto"), SAID_PROTO, schemes[r->connection->ssl != NULL] },
-        { WEIR_STR("X-Forwarded-Host"), SAID_HOST,
-          r->headers_in.server.len > 0 ? r->headers_in.server : server->server_name },
-        { WEIR_STR("X-Forwarded-Port"), SAID_PORT, port },
-        { WEIR_STR("X-Forwarded-Path"), SAID_PATH, ngx_http_weir_text(ngx_http_weir_raw_path(r)) },
-        { WEIR_STR("X-Forwarded-Prefix"), SAID_PREFIX, matched_prefix(ctx) },
-    };
-    say(own, WEIR_STR("X-Real-IP"), client);
-    say(own, WEIR_STR("X-Forwarded-For"), chain);
-    for (size_t i = 0; i < WEIR_COUNT(headers); i++) {
-        const ngx_str_t *theirs = &said[headers[i].kind];
-        say(own, headers[i].name, trusted && theirs->data != NULL ? *theirs : headers[i].value);
-    }
+        ngx_str_t *value;
+    } believed[] = { { SAID_PROTO, &own->proto },
+                     { SAID_HOST, &own->host },
+                     { SAID_PORT, &own->port },
+                     { SAID_PATH, &own->path },
+                     { SAID_PREFIX, &own->prefix } };
+    for (size_t i = 0; i < WEIR_COUNT(believed); i++)
+        if (said[believed[i].kind].data != NULL)
+            *believed[i].value = said[believed[i].kind];
     return NGX_OK;
 }
 
-static ngx_int_t say_via(ngx_http_request_t *r, ngx_str_t before, lines_t *own)
+static ngx_int_t set_via(ngx_http_request_t *r, ngx_str_t before, own_t *own)
 {
     ngx_http_weir_proxy_main_conf_t *main = ngx_http_weir_proxy_main(r);
-    ngx_str_t via = main->via;
+    own->via = main->via;
     if (r->http_version != NGX_HTTP_VERSION_11) {
-        via.data = ngx_pnalloc(r->pool, main->via.len);
-        if (via.data == NULL)
+        u_char *text = ngx_pnalloc(r->pool, main->via.len);
+        if (text == NULL)
             return NGX_ERROR;
-        via.len =
-            (size_t)(ngx_sprintf(via.data, "%s %V",
-                                 r->http_version == NGX_HTTP_VERSION_20 ? "2" : "1", &main->token) -
-                     via.data);
+        own->via.data = text;
+        own->via.len =
+            (size_t)(ngx_sprintf(text, "%s %V", r->http_version == NGX_HTTP_VERSION_20 ? "2" : "1",
+                                 &main->token) -
+                     text);
     }
     if (before.len > 0)
-        via = appended(r->pool, before, via);
-    if (via.data == NULL)
-        return NGX_ERROR;
-    say(own, WEIR_STR("Via"), via);
-    return NGX_OK;
-}
-
-static void say_connection(const ngx_http_weir_ctx_t *ctx, ngx_str_t te, lines_t *own)
-{
-    static ngx_str_t keep_alive = ngx_string("keep-alive");
-    static ngx_str_t upgrading = ngx_string("keep-alive, Upgrade");
-    static ngx_str_t websocket = ngx_string("websocket");
-    static ngx_str_t trailers = ngx_string("trailers");
-    say(own, WEIR_STR("Connection"), ctx->upgrade ? upgrading : keep_alive);
-    if (ctx->upgrade)
-        say(own, WEIR_STR("Upgrade"), websocket);
-    if (te.len > 0 && weir_te_has_trailers(ngx_http_weir_str(te)))
-        say(own, WEIR_STR("TE"), trailers);
+        own->via = appended(r->pool, before, own->via);
+    return own->via.data != NULL ? NGX_OK : NGX_ERROR;
 }
 
 static ngx_uint_t add_overrides(const ngx_http_weir_ctx_t *ctx, ngx_table_elt_t *out)
@@ -341,7 +336,7 @@ static ngx_int_t make_headers(ngx_http_weir_ctx_t *ctx)
 {
     ngx_http_request_t *r = ctx->r;
     ngx_str_t said[SAID_KINDS] = { 0 };
-    lines_t own = { .count = 0, .bytes = 0 };
+    own_t own;
     ngx_uint_t count = 1 + (ctx->overrides != NULL ? ctx->overrides->nelts : 0);
     for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next)
         count += part->nelts;
@@ -352,15 +347,12 @@ static ngx_int_t make_headers(ngx_http_weir_ctx_t *ctx)
     count = 1 + sort_client_headers(ctx, headers + 1, said); /* ours comes first */
     ctx->upgrade =
         weir_str_equal_nocase(ngx_http_weir_str(said[SAID_UPGRADE]), WEIR_STR("websocket")) ? 1 : 0;
-    say(&own, WEIR_STR("Host"), ctx->host);
-    say_connection(ctx, said[SAID_TE], &own);
-    if (say_forwarded(ctx, said, &own) != NGX_OK || say_via(r, said[SAID_VIA], &own) != NGX_OK)
-        return NGX_ERROR;
-    if (ngx_http_weir_proxy_main(r)->request_id_upstream) {
-        ngx_str_t id = { REQUEST_ID_LEN, ctx->request_id };
-        say(&own, WEIR_STR("X-Kong-Request-Id"), id);
-    }
-    if (join(r->pool, &own, &headers[0]) != NGX_OK)
+    own.trailers = said[SAID_TE].len > 0 && weir_te_has_trailers(ngx_http_weir_str(said[SAID_TE]));
+    ngx_str_null(&own.request_id);
+    if (ngx_http_weir_proxy_main(r)->request_id_upstream)
+        own.request_id = (ngx_str_t){ REQUEST_ID_LEN, ctx->request_id };
+    if (set_forwarded(ctx, said, &own) != NGX_OK || set_via(r, said[SAID_VIA], &own) != NGX_OK ||
+        join(ctx, &own, &headers[0]) != NGX_OK)
         return NGX_ERROR;
     count += add_overrides(ctx, headers + count);
 

@@ -6,12 +6,12 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-bool weir_str_equal_nocase(weir_str_t a, weir_str_t b)
+bool weir_bytes_equal_nocase(const char *a, const char *b, size_t len)
 {
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++)
-        if (lower(a.data[i]) != lower(b.data[i]))
+    if (len == 0 || memcmp(a, b, len) == 0)
+        return true; /* as most are written */
+    for (size_t i = 0; i < len; i++)
+        if (lower(a[i]) != lower(b[i]))
             return false;
     return true;
 }
@@ -33,6 +33,14 @@ bool weir_list_next(weir_str_t *list, char separator, weir_str_t *ret)
         part.len--;
     *ret = part;
     return true;
+}
+
+weir_str_t weir_connection_list(weir_str_t connection)
+{
+    bool plain = weir_str_equal_nocase(connection, WEIR_STR("keep-alive")) ||
+                 weir_str_equal_nocase(connection, WEIR_STR("close")) ||
+                 weir_str_equal_nocase(connection, WEIR_STR("upgrade"));
+    return plain ? (weir_str_t){ connection.data, 0 } : connection;
 }
 
 bool weir_connection_lists(weir_str_t connection, weir_str_t name)

@@ -6,7 +6,17 @@
 #include "base/base.h"
 
 /* ASCII only. */
-bool weir_str_equal_nocase(weir_str_t a, weir_str_t b);
+bool weir_bytes_equal_nocase(const char *a, const char *b, size_t len);
+
+/* Most names differ in length already. */
+static inline bool weir_str_equal_nocase(weir_str_t a, weir_str_t b)
+{
+    return a.len == b.len && weir_bytes_equal_nocase(a.data, b.data, a.len);
+}
+
+/* What of a Connection header may name others; len 0: nothing, as of "keep-alive", "close"
+ * and "upgrade" alone, which are by far the most common. */
+weir_str_t weir_connection_list(weir_str_t connection);
 
 /* Whether a Connection header makes `name` a matter of this connection alone.
  * `close`, `upgrade` and `keep-alive` are never that. */
