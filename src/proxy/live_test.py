@@ -478,6 +478,52 @@ def answers_arrive_however_they_come(world):
                     assert connections[0] > before, f"{path}/{name}: the connection was kept"
 
 
+def forgetful():
+    """An upstream that answers once on a connection and resets it when asked again; its port, and what it was asked."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked = []
+
+    def serve(client):
+        with client, contextlib.suppress(OSError):
+            for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", None):
+                data = b""
+                while b"\r\n\r\n" not in data:
+                    piece = client.recv(65536)
+                    if not piece:
+                        return
+                    data += piece
+                asked.append((data.split(b" ", 1)[0].decode(), len(data)))
+                if answer:
+                    client.sendall(answer)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def accept():
+        while True:
+            client, _ = listener.accept()
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.getsockname()[1], asked
+
+
+def a_kept_connection_that_dies_is_followed_by_another_one_if_the_method_allows(world):
+    port, asked = forgetful()
+    world.load([{"host": "127.0.0.1", "port": port}] * 3, [{}, {"request_buffering": False},
+                                                          {"request_buffering": False, "response_buffering": False}])
+    pad = {"X-Pad": "p" * 6000}
+    for path in ("/1", "/2", "/3"):
+        for method, second in (("GET", 200), ("DELETE", 200), ("POST", 502)):
+            asked.clear()
+            assert world.get(path)[0] == 200     # it is kept
+            status, _ = world.get(path, method=method, headers=pad)
+            assert status == second, (path, method, status)
+            names, sizes = zip(*asked)
+            assert names == ("GET",) + (method,) * (2 if second == 200 else 1), (path, names)
+            assert len(set(sizes[1:])) == 1      # and said the same
+            if second == 200:                    # now none is kept
+                assert world.get(path, method="POST")[0] == 502
+
+
 def a_head_and_an_answer_without_a_body_end_with_their_header(world):
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     none = b"HTTP/1.1 204 No Content\r\n\r\n"

@@ -264,7 +264,8 @@ static ngx_int_t get_peer(ngx_peer_connection_t *pc, void *data)
     c->log = c->read->log = c->write->log = c->pool->log = pc->log;
     pc->connection = c;
     pc->cached = 1;
-    return NGX_DONE;
+    ctx->kept = ctx->at_once;
+    return ctx->kept ? NGX_AGAIN : NGX_DONE;
 }
 
 static void free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)

@@ -143,6 +143,8 @@ typedef struct weir_request { /* the ABI's opaque type */
     unsigned swapped : 1;       /* ... and stand in the request */
     unsigned resolved : 1;      /* or answered */
     unsigned arguments_changed : 1;
+    unsigned at_once : 1; /* the balancer may leave a kept connection to ngx_http_weir_send() */
+    unsigned kept : 1;    /* it has */
 
     ngx_http_weir_routed_t *routed;   /* NULL: no route has matched */
     uint64_t config_version;          /* it was matched in; 0: not known, or not asked for */
@@ -266,6 +268,9 @@ ngx_int_t ngx_http_weir_prepare(ngx_http_weir_ctx_t *ctx);
 /* Puts it where nginx's proxy module looks, and takes it away again. */
 void ngx_http_weir_swap_in(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_swap_out(ngx_http_weir_ctx_t *ctx);
+
+/* The content of a prepared request: what nginx's proxy module returned. */
+ngx_int_t ngx_http_weir_send(ngx_http_weir_ctx_t *ctx);
 
 /* What `service` is called in the Host header (routing 6); data NULL: no memory. */
 ngx_str_t ngx_http_weir_service_host(ngx_pool_t *pool, const ngx_http_weir_service_t *service);

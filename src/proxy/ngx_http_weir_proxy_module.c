@@ -488,8 +488,7 @@ static ngx_int_t content(ngx_http_request_t *r)
     ngx_http_weir_ctx_t *ctx = ngx_http_weir_ctx(r);
     if (ctx == NULL || !ctx->prepared || !ctx->resolved)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    ngx_http_weir_swap_in(ctx);
-    return ngx_http_weir_proxy_main(r)->proxy_handler(r);
+    return ngx_http_weir_send(ctx);
 }
 
 static ngx_int_t log_phase(ngx_http_request_t *r)
