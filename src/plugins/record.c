@@ -5,6 +5,8 @@
 #include "base/json.h"
 #include "plugins/plugins.h"
 
+#include <endian.h>
+
 enum { ABSENT = 0xffffffff, JSON_BYTES_MAX = 1 << 24 };
 
 int weir_record_put_u64(weir_record_writer_t *out, uint64_t value)
@@ -61,20 +63,22 @@ static bool take(weir_record_reader_t *in, size_t bytes, const unsigned char **r
 bool weir_record_u64(weir_record_reader_t *in, uint64_t *ret)
 {
     const unsigned char *at = NULL;
-    if (!take(in, 8, &at))
+    uint64_t value;
+    if (!take(in, sizeof(value), &at))
         return false;
-    *ret = 0;
-    for (size_t i = 0; i < 8; i++)
-        *ret |= (uint64_t)at[i] << 8 * i;
+    memcpy(&value, at, sizeof(value));
+    *ret = le64toh(value);
     return true;
 }
 
 bool weir_record_str(weir_record_reader_t *in, weir_str_t *ret)
 {
     const unsigned char *at = NULL;
-    if (!take(in, 4, &at))
+    uint32_t len;
+    if (!take(in, sizeof(len), &at))
         return false;
-    uint32_t len = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    memcpy(&len, at, sizeof(len));
+    len = le32toh(len);
     *ret = (weir_str_t){ NULL, 0 };
     if (len == ABSENT)
         return true;
