@@ -18,15 +18,24 @@ static bool goes_at_once(const ngx_http_request_t *r)
            !r->headers_in.chunked;
 }
 
-/* Without memory nginx sends it itself, and asks. */
+/* Mostly all of it is sent with one plain call, without a list of buffers. What is left goes
+ * where nginx keeps it, as all does for TLS, which has buffers of its own. A failure nginx
+ * finds when it tries to send the rest. Without memory it begins itself, and asks. */
 static void send_kept(ngx_http_request_t *r, ngx_http_upstream_t *u)
 {
-    ngx_chain_t *link = u->request_bufs->next == NULL ? ngx_alloc_chain_link(r->pool) : NULL;
-    if (link != NULL) {
-        link->buf = u->request_bufs->buf;
-        link->next = NULL;
-        u->writer.out = link;
-        u->writer.last = &link->next;
+    ngx_connection_t *c = u->peer.connection;
+    ngx_buf_t *buffer = u->request_bufs->buf;
+    ngx_chain_t *rest = u->request_bufs->next == NULL ? ngx_alloc_chain_link(r->pool) : NULL;
+    if (rest != NULL) {
+        size_t bytes = (size_t)(buffer->last - buffer->pos);
+        ssize_t sent = c->ssl == NULL ? c->send(c, buffer->pos, bytes) : 0;
+        if (sent > 0)
+            buffer->pos += sent;
+        if (buffer->pos < buffer->last) {
+            *rest = (ngx_chain_t){ .buf = buffer };
+            u->writer.out = rest;
+            u->writer.last = &rest->next;
+        }
         u->request_sent = 1;
     }
     u->write_event_handler(r, u);
