@@ -5,7 +5,7 @@
 
 static const weir_str_t absent = { NULL, 0 };
 
-static weir_uuid_t reference(const weir_json_t *entity, const char *field)
+weir_uuid_t json_reference(const weir_json_t *entity, const char *field)
 {
     weir_uuid_t id = { { 0 } };
     weir_str_t text = weir_json_get_string(weir_json_get(entity, field), "id", WEIR_STR(""));
@@ -46,9 +46,8 @@ static void put_strings(weir_buffer_t *out, const weir_json_t *list)
         put_str(out, weir_json_string(item));
 }
 
-/* Runs `put` with the number of bytes that it wrote in front: a reader can skip it. */
-static void put_block(weir_buffer_t *out, void (*put)(weir_buffer_t *, const weir_json_t *),
-                      const weir_json_t *list)
+void put_block(weir_buffer_t *out, void (*put)(weir_buffer_t *, const weir_json_t *),
+               const weir_json_t *list)
 {
     size_t start = out->len;
     put_u32(out, 0);
@@ -71,7 +70,7 @@ static void put_offsets(weir_buffer_t *out, const weir_json_t *list)
     }
 }
 
-static void put_headers(weir_buffer_t *out, const weir_json_t *headers)
+void put_headers(weir_buffer_t *out, const weir_json_t *headers)
 {
     for (const weir_json_t *h = weir_json_first(headers); h != NULL; h = weir_json_next(h)) {
         put_str(out, weir_str(weir_json_name(h)));
@@ -80,14 +79,13 @@ static void put_headers(weir_buffer_t *out, const weir_json_t *headers)
     }
 }
 
-enum { LIST_MAX = 60000 };
-
 static int check_lists(const weir_json_t *entity, weir_error_t *err)
 {
     static const char *const names[] = { "methods", "hosts", "paths", "headers", "snis" };
     for (size_t i = 0; i < WEIR_COUNT(names); i++)
-        if (weir_json_count(weir_json_get(entity, names[i])) > LIST_MAX)
-            return weir_error_set(err, WEIR_INVALID, names[i], "more than %d elements", LIST_MAX);
+        if (weir_json_count(weir_json_get(entity, names[i])) > LIST_ELEMENTS_MAX)
+            return weir_error_set(err, WEIR_INVALID, names[i], "more than %d elements",
+                                  LIST_ELEMENTS_MAX);
     for (const weir_json_t *host = weir_json_first(weir_json_get(entity, "hosts")); host != NULL;
          host = weir_json_next(host))
         if (weir_json_string(host).len > HOST_BYTES_MAX)
@@ -95,8 +93,9 @@ static int check_lists(const weir_json_t *entity, weir_error_t *err)
                                   HOST_BYTES_MAX);
     for (const weir_json_t *h = weir_json_first(weir_json_get(entity, "headers")); h != NULL;
          h = weir_json_next(h)) {
-        if (weir_json_count(h) > LIST_MAX)
-            return weir_error_set(err, WEIR_INVALID, "headers", "more than %d values", LIST_MAX);
+        if (weir_json_count(h) > LIST_ELEMENTS_MAX)
+            return weir_error_set(err, WEIR_INVALID, "headers", "more than %d values",
+                                  LIST_ELEMENTS_MAX);
         for (const weir_json_t *v = weir_json_first(h); v != NULL; v = weir_json_next(v))
             if (weir_json_string(v).len > HEADER_VALUE_BYTES_MAX)
                 return weir_error_set(err, WEIR_INVALID, "headers", "a value longer than %d bytes",
@@ -110,7 +109,7 @@ static int compile_route(const weir_json_t *entity, weir_buffer_t *out, weir_err
     int rc = check_lists(entity, err);
     if (rc != WEIR_OK)
         return rc;
-    weir_uuid_t service = reference(entity, "service");
+    weir_uuid_t service = json_reference(entity, "service");
     put_uuid(out, &service);
     const weir_json_t *hosts = weir_json_get(entity, "hosts");
     put_u8(out, (uint8_t)((weir_json_get_boolean(entity, "strip_path", true) ? 1 : 0) |
@@ -164,7 +163,7 @@ static int compile_service(const weir_json_t *entity, weir_buffer_t *out)
     put_u32(out, (uint32_t)weir_json_get_number(entity, "read_timeout", 60000));
     put_u8(out, (uint8_t)tri_state(entity, "tls_verify"));
     put_u8(out, (uint8_t)tri_state(entity, "tls_verify_depth"));
-    weir_uuid_t certificate = reference(entity, "client_certificate");
+    weir_uuid_t certificate = json_reference(entity, "client_certificate");
     put_uuid(out, &certificate);
     put_str(out, weir_json_get_string(entity, "name", absent));
     put_str(out, weir_json_get_string(entity, "host", absent));
@@ -194,7 +193,7 @@ static int compile_plugin(const weir_image_options_t *options, const weir_json_t
     put_u8(out, weir_json_get_boolean(entity, "enabled", true) && serves_http(entity));
     put_u32(out, (uint32_t)schema->priority);
     for (size_t i = 0; i < WEIR_COUNT(scopes); i++) {
-        weir_uuid_t id = reference(entity, scopes[i]);
+        weir_uuid_t id = json_reference(entity, scopes[i]);
         put_uuid(out, &id);
     }
     put_str(out, name);
@@ -240,7 +239,7 @@ bool guard_record(const weir_json_t *row, uint64_t version, weir_buffer_t *out)
     put_u8(out, 1);
     put_u32(out, (uint32_t)GUARD_PRIORITY);
     for (size_t i = 0; i < WEIR_COUNT(scopes); i++) {
-        weir_uuid_t id = reference(row, scopes[i]);
+        weir_uuid_t id = json_reference(row, scopes[i]);
         if (weir_uuid_is_zero(&id) && !weir_json_is_null(weir_json_get(row, scopes[i])))
             return false; /* bound to nobody knows what */
         bound = bound || !weir_uuid_is_zero(&id);
@@ -270,7 +269,7 @@ int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
         put_str(out, weir_json_get_string(entity, "custom_id", absent));
         break;
     case WEIR_KEYAUTH_CREDENTIALS: {
-        weir_uuid_t consumer = reference(entity, "consumer");
+        weir_uuid_t consumer = json_reference(entity, "consumer");
         put_uuid(out, &consumer);
         put_u64(out, (uint64_t)weir_json_get_number(entity, "ttl", 0));
         put_str(out, weir_json_get_string(entity, "key", absent));
@@ -294,7 +293,7 @@ int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
         put_str(out, weir_json_get_string(entity, "cert", absent));
         break;
     case WEIR_SNIS: {
-        weir_uuid_t certificate = reference(entity, "certificate");
+        weir_uuid_t certificate = json_reference(entity, "certificate");
         put_uuid(out, &certificate);
         put_str(out, weir_json_get_string(entity, "name", absent));
         break;
@@ -302,10 +301,14 @@ int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
     case WEIR_PLUGINS:
         rc = compile_plugin(options, entity, out, err);
         break;
+    case WEIR_UPSTREAMS:
+        rc = compile_upstream(entity, out, err);
+        break;
+    case WEIR_TARGETS:
+        rc = compile_target(entity, out, err);
+        break;
     case WEIR_WORKSPACES:
     case WEIR_PARAMETERS:
-    case WEIR_UPSTREAMS:
-    case WEIR_TARGETS:
     case WEIR_BASICAUTH_CREDENTIALS:
     case WEIR_HMACAUTH_CREDENTIALS:
     case WEIR_JWT_SECRETS:

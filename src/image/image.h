@@ -271,8 +271,9 @@ int weir_reader_state(weir_reader_t *reader, weir_image_state_t *ret, weir_error
  * committed. */
 int weir_reader_changed(weir_reader_t *reader, uint32_t types, uint64_t *ret, weir_error_t *err);
 /* Moments of routing: a number that grows when anything changes that weir_reader_match(),
- * _service() or _plan() (without a consumer) depend on. While it stays they answer what
- * they did. Costs what weir_reader_changed() costs, and as much as was changed. */
+ * _service(), _upstream_named(), _upstream(), _targets() or _plan() (without a consumer) depend on.
+ * While it stays they answer what they did. Costs what weir_reader_changed() costs, and as much as
+ * was changed. */
 int weir_reader_moment(weir_reader_t *reader, uint64_t *ret, weir_error_t *err);
 
 /* What is matched against routes (routing 1.2). `path` is normalised already
@@ -355,6 +356,108 @@ typedef struct weir_service {
 
 int weir_reader_service(weir_reader_t *reader, const weir_uuid_t *id, weir_service_t *ret,
                         weir_error_t *err);
+
+/* -- upstreams and their targets (routing 9.2) -- */
+
+typedef enum weir_algorithm {
+    WEIR_ROUND_ROBIN,
+    WEIR_CONSISTENT_HASHING,
+    WEIR_LEAST_CONNECTIONS,
+    WEIR_LATENCY,
+} weir_algorithm_t;
+
+typedef enum weir_hash_input {
+    WEIR_HASH_NONE,
+    WEIR_HASH_CONSUMER,
+    WEIR_HASH_IP,
+    WEIR_HASH_HEADER,
+    WEIR_HASH_COOKIE,
+    WEIR_HASH_PATH,
+    WEIR_HASH_QUERY_ARG,
+    WEIR_HASH_URI_CAPTURE,
+} weir_hash_input_t;
+
+/* What is hashed; `name`: of the header, cookie, argument or capture. */
+typedef struct weir_hash_on {
+    weir_hash_input_t input;
+    weir_str_t name;
+} weir_hash_on_t;
+
+/* A list of HTTP statuses as it lies in the record. */
+typedef struct weir_statuses {
+    const uint8_t *bytes;
+    size_t count;
+} weir_statuses_t;
+bool weir_statuses_has(const weir_statuses_t *statuses, unsigned status);
+
+/* How often until a target is taken for healthy or not; 0: never (routing 10). */
+typedef struct weir_health_limits {
+    uint8_t successes, http_failures, tcp_failures, timeouts;
+    weir_statuses_t healthy, unhealthy;
+} weir_health_limits_t;
+
+typedef enum weir_probe_kind {
+    WEIR_PROBE_HTTP,
+    WEIR_PROBE_HTTPS,
+    WEIR_PROBE_TCP,
+    WEIR_PROBE_GRPC,
+    WEIR_PROBE_GRPCS,
+} weir_probe_kind_t;
+
+/* Active checks. Intervals of 0: none. */
+typedef struct weir_probes {
+    weir_probe_kind_t kind;
+    uint32_t timeout_ms, healthy_interval_ms, unhealthy_interval_ms, concurrency;
+    weir_str_t path, sni; /* sni: data NULL if unset */
+    bool verify;
+    const void *headers; /* weir_probes_header() */
+    size_t headers_bytes;
+    unsigned header_count;
+} weir_probes_t;
+
+typedef struct weir_upstream {
+    weir_uuid_t id;
+    weir_str_t name, host_header, cookie_path; /* data NULL if unset */
+    weir_algorithm_t algorithm;
+    weir_hash_on_t hash_on, hash_fallback;
+    uint32_t slots;
+    weir_uuid_t client_certificate; /* zero: none */
+    uint32_t threshold_centi;       /* hundredths of a percent */
+    weir_health_limits_t passive, active;
+    weir_probes_t probes;
+    uint64_t version;
+} weir_upstream_t;
+
+typedef struct weir_target {
+    weir_uuid_t id;
+    weir_str_t host; /* an IPv6 address stands in brackets */
+    uint16_t port, weight;
+} weir_target_t;
+
+/* The upstream that a service's host names, if any; WEIR_NOT_FOUND. */
+int weir_reader_upstream_named(weir_reader_t *reader, weir_str_t name, weir_uuid_t *ret,
+                               weir_error_t *err);
+int weir_reader_upstream(weir_reader_t *reader, const weir_uuid_t *id, weir_upstream_t *ret,
+                         weir_error_t *err);
+/* Its targets, ordered by id; `each` may return other than WEIR_OK to end it. Costs what
+ * they are. */
+int weir_reader_targets(weir_reader_t *reader, const weir_uuid_t *upstream,
+                        int (*each)(void *context, const weir_target_t *target, weir_error_t *err),
+                        void *context, weir_error_t *err);
+/* Every upstream that has active checks. Costs what they are. */
+int weir_reader_probed(weir_reader_t *reader,
+                       int (*each)(void *context, const weir_uuid_t *upstream, weir_error_t *err),
+                       void *context, weir_error_t *err);
+/* The nth (from 0) header of a probe, with the nth of its values; false: there are fewer. */
+bool weir_probes_header(const weir_probes_t *probes, size_t nth, weir_str_t *ret_name,
+                        weir_str_t *ret_value);
+
+/* As weir_reader_route_stands(): does `host` of a service still name the upstream that it
+ * did, or still none? */
+bool weir_reader_host_stands(const weir_reader_t *reader, weir_str_t host, uint64_t since);
+/* ... are an upstream and all of its targets what they were? */
+bool weir_reader_upstream_stands(const weir_reader_t *reader, const weir_uuid_t *id,
+                                 uint64_t since);
 
 typedef struct weir_consumer {
     weir_uuid_t id;

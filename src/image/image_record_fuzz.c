@@ -30,6 +30,8 @@ static void view_all(weir_str_t record)
     weir_certificate_t certificate;
     sni_view_t sni;
     plugin_view_t plugin;
+    weir_upstream_t upstream;
+    target_view_t target;
     weir_quarantined_t quarantined;
     weir_str_t pem;
     uint64_t version;
@@ -43,6 +45,14 @@ static void view_all(weir_str_t record)
     view_ca_certificate(record, &pem, &version);
     view_sni(record, &sni);
     view_plugin(record, &plugin);
+    view_target(record, &target);
+    if (view_upstream(record, &upstream)) {
+        weir_str_t name, value;
+        weir_statuses_has(&upstream.passive.healthy, 200);
+        weir_statuses_has(&upstream.active.unhealthy, 200);
+        for (size_t i = 0; weir_probes_header(&upstream.probes, i, &name, &value); i++)
+            continue;
+    }
     view_quarantined(record, &quarantined);
     told_t told;
     told_view(val(record.data, record.len), &told);
@@ -89,8 +99,19 @@ static void write_all(fixture_t *f, weir_str_t bytes)
         MDB_val one = val(&(uint64_t){ 1 }, sizeof(uint64_t));
         mdb_put(txn, f->image->dbi[DB_RANKS], &r, &one, 0);
     }
-    static const char letters[] = { NAME_CREDENTIAL, NAME_USERNAME, NAME_SNI };
-    char names[][3] = { { WEIR_KEYAUTH_CREDENTIALS, 'k', 0 }, { 'u', 0 }, { 's', 0 } };
+    static const char letters[] = { NAME_CREDENTIAL, NAME_USERNAME, NAME_SNI, NAME_UPSTREAM,
+                                    NAME_PROBED };
+    char names[][3] = {
+        { WEIR_KEYAUTH_CREDENTIALS, 'k', 0 }, { 'u', 0 }, { 's', 0 }, { 'b', 0 }, { 0 }
+    };
+    entity_key_t some_upstream = entity_key(WEIR_UPSTREAMS, &some_id);
+    entity_key_t some_target = entity_key(WEIR_TARGETS, &some_id);
+    uint8_t dependent[2 * ID_BYTES];
+    memcpy(dependent, some_upstream.bytes, ID_BYTES);
+    memcpy(dependent + ID_BYTES, some_target.bytes, ID_BYTES);
+    MDB_val d = val(dependent, sizeof(dependent));
+    MDB_val nothing = val("", 0);
+    mdb_put(txn, f->image->dbi[DB_DEPENDENTS], &d, &nothing, 0);
     for (size_t i = 0; i < sizeof(letters); i++) {
         uint8_t bytes_of_key[NAME_KEY_BYTES];
         MDB_val k = val(bytes_of_key, name_key(letters[i], weir_str(names[i]), bytes_of_key));
@@ -99,6 +120,20 @@ static void write_all(fixture_t *f, weir_str_t bytes)
         mdb_put(txn, f->image->dbi[DB_NAMES], &k, &v, 0);
     }
     fixture_commit(f);
+}
+
+static int read_target(void *context, const weir_target_t *target, weir_error_t *err)
+{
+    (void)context, (void)err;
+    weir_assert(target->host.data != NULL);
+    return WEIR_OK;
+}
+
+static int read_probed(void *context, const weir_uuid_t *upstream, weir_error_t *err)
+{
+    weir_upstream_t view;
+    weir_reader_upstream(context, upstream, &view, err);
+    return WEIR_OK;
 }
 
 static void read_all(fixture_t *f)
@@ -131,6 +166,10 @@ static void read_all(fixture_t *f)
     weir_reader_certificate(f->reader, &some_id, &certificate, &f->err);
     weir_reader_ca_certificate(f->reader, &some_id, &pem, &version, &f->err);
     weir_reader_plan(f->reader, &some_id, &some_id, &some_id, &plan, &f->err);
+    weir_uuid_t upstream;
+    weir_reader_upstream_named(f->reader, WEIR_STR("b"), &upstream, &f->err);
+    weir_reader_probed(f->reader, read_probed, f->reader, &f->err);
+    weir_reader_targets(f->reader, &some_id, read_target, NULL, &f->err);
     weir_reader_leave(f->reader);
 }
 

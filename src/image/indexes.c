@@ -21,8 +21,8 @@ size_t name_key(char letter, weir_str_t text, uint8_t out[NAME_KEY_BYTES])
 /* Values begin with the id of who has the name. A control plane keeps names unique,
  * but within a batch, and with another's control plane, two may have one: then the
  * smaller id is found, and nobody's departure takes the name from the other. */
-static int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t value, bool add,
-                      weir_error_t *err)
+int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t value, bool add,
+               weir_error_t *err)
 {
     if (text.data == NULL)
         return WEIR_OK;
@@ -261,12 +261,14 @@ int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
     }
     case WEIR_PLUGINS:
         return index_plugin(w, id, record, add, err);
+    case WEIR_UPSTREAMS:
+        return index_upstream(w, id, record, add, err);
+    case WEIR_TARGETS:
+        return index_target(w, record, err);
     case WEIR_WORKSPACES:
     case WEIR_PARAMETERS:
     case WEIR_CERTIFICATES:
     case WEIR_CA_CERTIFICATES:
-    case WEIR_UPSTREAMS:
-    case WEIR_TARGETS:
     case WEIR_BASICAUTH_CREDENTIALS:
     case WEIR_HMACAUTH_CREDENTIALS:
     case WEIR_JWT_SECRETS:

@@ -11,10 +11,12 @@
  *   router      class | host | 0 | path -> route entries, best first (router.h)
  *   buckets     ... | what tells them apart -> route entries, best first
  *   ranks       class | ~sort key -> number of route entries
- *   names       letter | key -> who has it: credentials, consumers, SNIs (DUPSORT)
+ *   names       letter | key -> who has it: credentials, consumers, SNIs, upstreams
+ *               (DUPSORT)
  *   plans       scope bits | UUIDs -> the plugins of that scope
  *   links       id -> what it refers to
- *   dependents  id referred to | id -> nothing: links, the other way round
+ *   dependents  id referred to | id -> nothing: links, the other way round. So the
+ *               targets of an upstream are a range of it
  *   quarantine  id -> why it is not (or not newly) served
  *   expiry      unix seconds, big endian | id -> nothing
  *   sums        bucket, u16 big endian -> sum of its entities' hashes; zero is absent
@@ -38,7 +40,7 @@
 
 enum {
     FORMAT_DOCUMENTS = 5, /* documents and databases: another one cannot be read */
-    FORMAT_RECORDS = 1,   /* records: another one is compiled anew from documents */
+    FORMAT_RECORDS = 2,   /* records: another one is compiled anew from documents */
     ID_BYTES = 17,
     KEY_BYTES_MAX = 500,  /* LMDB's own limit is 511 */
     HOST_BYTES_MAX = 253, /* of a route's host, port included */
@@ -158,6 +160,12 @@ struct weir_reader {
 
 /* reader.c: outside of enter and leave, the state of now. */
 int reader_look(weir_reader_t *reader, weir_error_t *err);
+/* ... and look-ups, inside; WEIR_NOT_FOUND. */
+int reader_get(weir_reader_t *reader, database_t database, weir_entity_type_t type,
+               const weir_uuid_t *id, weir_str_t *ret, weir_error_t *err);
+int reader_get_name(weir_reader_t *reader, char letter, weir_str_t text, weir_str_t *ret,
+                    weir_error_t *err);
+int reader_damaged(weir_error_t *err, const char *what);
 
 typedef struct entity_key {
     uint8_t bytes[ID_BYTES];
@@ -279,6 +287,18 @@ int compile_record(const weir_image_options_t *options, weir_entity_type_t type,
 enum { GUARD_PRIORITY = INT32_MAX };
 bool guard_record(const weir_json_t *row, uint64_t version, weir_buffer_t *out);
 
+/* The same of upstreams and targets, after the version (upstreams.c). */
+int compile_upstream(const weir_json_t *entity, weir_buffer_t *out, weir_error_t *err);
+int compile_target(const weir_json_t *entity, weir_buffer_t *out, weir_error_t *err);
+
+/* compile.c: parts of records. */
+weir_uuid_t json_reference(const weir_json_t *entity, const char *field); /* zero: none */
+/* Runs `put` with the number of bytes that it wrote in front: a reader can skip it. */
+void put_block(weir_buffer_t *out, void (*put)(weir_buffer_t *, const weir_json_t *),
+               const weir_json_t *list);
+void put_headers(weir_buffer_t *out, const weir_json_t *headers);
+enum { LIST_ELEMENTS_MAX = 60000 }; /* elements of a list of an entity */
+
 /* Views: false when the record is nonsense. */
 typedef struct route_view {
     weir_route_t route; /* but for the id */
@@ -311,6 +331,12 @@ typedef struct sni_view {
     weir_uuid_t certificate;
 } sni_view_t;
 bool view_sni(weir_str_t record, sni_view_t *ret);
+bool view_upstream(weir_str_t record, weir_upstream_t *ret); /* but for the id */
+typedef struct target_view {
+    weir_target_t target; /* but for the id */
+    weir_uuid_t upstream;
+} target_view_t;
+bool view_target(weir_str_t record, target_view_t *ret);
 typedef struct plugin_view {
     weir_str_t name, record;
     int32_t priority;
@@ -319,6 +345,9 @@ typedef struct plugin_view {
     weir_uuid_t route, service, consumer;
 } plugin_view_t;
 bool view_plugin(weir_str_t record, plugin_view_t *ret);
+/* A record's beginning: the version of the write that made it. */
+record_in_t open_record(weir_str_t record, uint64_t *ret_version);
+record_in_t get_block(record_in_t *in); /* a part with its length in front */
 
 /* -- indexes (indexes.c): what follows from a record -------------------------------- */
 
@@ -354,10 +383,24 @@ typedef struct writer {
 int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t record,
                  bool add, weir_error_t *err);
 
+int index_upstream(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
+                   weir_error_t *err);
+int index_target(writer_t *w, weir_str_t record, weir_error_t *err);
+/* `text` under the kind of name `letter` -> `value` (indexes.c). */
+int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t value, bool add,
+               weir_error_t *err);
+
 /* Key of the names database: at most KEY_BYTES_MAX; long texts by their hash. */
 enum { NAME_KEY_BYTES = 420 };
 size_t name_key(char letter, weir_str_t text, uint8_t out[NAME_KEY_BYTES]);
-enum { NAME_CREDENTIAL = 'k', NAME_USERNAME = 'u', NAME_CUSTOM_ID = 'c', NAME_SNI = 's' };
+enum {
+    NAME_CREDENTIAL = 'k',
+    NAME_USERNAME = 'u',
+    NAME_CUSTOM_ID = 'c',
+    NAME_SNI = 's',
+    NAME_UPSTREAM = 'b',
+    NAME_PROBED = 'p'
+};
 
 /* Key of a scope in the plans database; returns its length. NULL parts are absent. */
 size_t scope_key(const weir_uuid_t *route, const weir_uuid_t *service, const weir_uuid_t *consumer,

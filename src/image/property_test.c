@@ -576,9 +576,10 @@ static void the_same_in_the_documented_order(void **state)
 
 enum { ENTITIES = 12 };
 
-static const char *const entity_types[] = { "services", "routes", "consumers", "plugins",
-                                            "keyauth_credentials" };
-enum { SERVICES_AT, ROUTES_AT, CONSUMERS_AT, PLUGINS_AT, KEYS_AT, TYPES };
+static const char *const entity_types[] = {
+    "services", "routes", "consumers", "plugins", "keyauth_credentials", "upstreams", "targets"
+};
+enum { SERVICES_AT, ROUTES_AT, CONSUMERS_AT, PLUGINS_AT, KEYS_AT, UPSTREAMS_AT, TARGETS_AT, TYPES };
 
 static void add_reference(weir_buffer_t *row, const char *field, unsigned type, unsigned percent)
 {
@@ -602,6 +603,8 @@ static const char *references_of(unsigned type, unsigned number)
             add_reference(text, "route", ROUTES_AT, 20);
         if (type == KEYS_AT)
             add_reference(text, "consumer", CONSUMERS_AT, 100);
+        if (type == TARGETS_AT)
+            add_reference(text, "upstream", UPSTREAMS_AT, 100);
         weir_buffer_byte(text, '\0');
     }
     return text->data;
@@ -620,6 +623,13 @@ static void add_fields(weir_buffer_t *row, unsigned type, unsigned number)
         weir_buffer_printf(row, ",\"username\":\"u%u\",\"custom_id\":\"c%u\"", below(9), number);
     else if (type == PLUGINS_AT)
         weir_buffer_printf(row, ",\"name\":\"%s\",\"enabled\":%s", plugins[number % 3], enabled);
+    else if (type == UPSTREAMS_AT)
+        weir_buffer_printf(row,
+                           ",\"name\":\"u%u.test\",\"healthchecks\":{\"active\":{\"healthy\":"
+                           "{\"interval\":%u}}}",
+                           below(3), below(2));
+    else if (type == TARGETS_AT)
+        weir_buffer_printf(row, ",\"target\":\"t%u.test:80\",\"weight\":%u", number, below(3));
     else
         weir_buffer_printf(row, ",\"key\":\"k%u\"%s", below(9),
                            below(2) ? ",\"ttl\":1800000000" : "");

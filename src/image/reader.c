@@ -280,7 +280,7 @@ int weir_reader_changed(weir_reader_t *reader, uint32_t types, uint64_t *ret, we
 
 /* -- by id ---------------------------------------------------------------------------- */
 
-static int get(weir_reader_t *reader, database_t database, weir_entity_type_t type,
+int reader_get(weir_reader_t *reader, database_t database, weir_entity_type_t type,
                const weir_uuid_t *id, weir_str_t *ret, weir_error_t *err)
 {
     weir_assert(reader->inside);
@@ -294,7 +294,7 @@ static int get(weir_reader_t *reader, database_t database, weir_entity_type_t ty
     return WEIR_OK;
 }
 
-static int damaged(weir_error_t *err, const char *what)
+int reader_damaged(weir_error_t *err, const char *what)
 {
     return weir_error_set(err, WEIR_CORRUPT, NULL, "the record of a %s is damaged", what);
 }
@@ -304,11 +304,11 @@ int weir_reader_service(weir_reader_t *reader, const weir_uuid_t *id, weir_servi
 {
     weir_str_t record = { NULL, 0 };
     service_view_t view;
-    int rc = get(reader, DB_RECORDS, WEIR_SERVICES, id, &record, err);
+    int rc = reader_get(reader, DB_RECORDS, WEIR_SERVICES, id, &record, err);
     if (rc != WEIR_OK)
         return rc;
     if (!view_service(record, &view))
-        return damaged(err, "service");
+        return reader_damaged(err, "service");
     *ret = view.service;
     ret->id = *id;
     return WEIR_OK;
@@ -318,11 +318,11 @@ int weir_reader_consumer(weir_reader_t *reader, const weir_uuid_t *id, weir_cons
                          weir_error_t *err)
 {
     weir_str_t record = { NULL, 0 };
-    int rc = get(reader, DB_RECORDS, WEIR_CONSUMERS, id, &record, err);
+    int rc = reader_get(reader, DB_RECORDS, WEIR_CONSUMERS, id, &record, err);
     if (rc != WEIR_OK)
         return rc;
     if (!view_consumer(record, ret))
-        return damaged(err, "consumer");
+        return reader_damaged(err, "consumer");
     ret->id = *id;
     return WEIR_OK;
 }
@@ -331,11 +331,11 @@ int weir_reader_certificate(weir_reader_t *reader, const weir_uuid_t *id, weir_c
                             weir_error_t *err)
 {
     weir_str_t record = { NULL, 0 };
-    int rc = get(reader, DB_RECORDS, WEIR_CERTIFICATES, id, &record, err);
+    int rc = reader_get(reader, DB_RECORDS, WEIR_CERTIFICATES, id, &record, err);
     if (rc != WEIR_OK)
         return rc;
     if (!view_certificate(record, ret))
-        return damaged(err, "certificate");
+        return reader_damaged(err, "certificate");
     ret->id = *id;
     return WEIR_OK;
 }
@@ -344,16 +344,16 @@ int weir_reader_ca_certificate(weir_reader_t *reader, const weir_uuid_t *id, wei
                                uint64_t *ret_version, weir_error_t *err)
 {
     weir_str_t record = { NULL, 0 };
-    int rc = get(reader, DB_RECORDS, WEIR_CA_CERTIFICATES, id, &record, err);
+    int rc = reader_get(reader, DB_RECORDS, WEIR_CA_CERTIFICATES, id, &record, err);
     if (rc == WEIR_OK && !view_ca_certificate(record, ret_pem, ret_version))
-        rc = damaged(err, "CA certificate");
+        rc = reader_damaged(err, "CA certificate");
     return rc;
 }
 
 int weir_reader_document(weir_reader_t *reader, weir_entity_type_t type, const weir_uuid_t *id,
                          weir_str_t *ret, weir_error_t *err)
 {
-    return get(reader, DB_DOCUMENTS, type, id, ret, err);
+    return reader_get(reader, DB_DOCUMENTS, type, id, ret, err);
 }
 
 typedef struct documents {
@@ -385,7 +385,7 @@ int weir_reader_documents(weir_reader_t *reader,
 
 /* -- by name ------------------------------------------------------------------------------- */
 
-static int get_name(weir_reader_t *reader, char letter, weir_str_t text, weir_str_t *ret,
+int reader_get_name(weir_reader_t *reader, char letter, weir_str_t text, weir_str_t *ret,
                     weir_error_t *err)
 {
     weir_assert(reader->inside);
@@ -409,14 +409,15 @@ int weir_reader_consumer_named(weir_reader_t *reader, weir_str_t key, weir_consu
             return rc;
     }
     weir_str_t value = { NULL, 0 };
-    int rc = get_name(reader, NAME_USERNAME, key, &value, err);
+    int rc = reader_get_name(reader, NAME_USERNAME, key, &value, err);
     if (rc == WEIR_NOT_FOUND)
-        rc = get_name(reader, NAME_CUSTOM_ID, key, &value, err);
+        rc = reader_get_name(reader, NAME_CUSTOM_ID, key, &value, err);
     if (rc != WEIR_OK)
         return rc;
     record_in_t in = { value.data, value.len, false };
     id = get_uuid(&in);
-    return in.bad ? damaged(err, "consumer's name") : weir_reader_consumer(reader, &id, ret, err);
+    return in.bad ? reader_damaged(err, "consumer's name")
+                  : weir_reader_consumer(reader, &id, ret, err);
 }
 
 int weir_reader_credential(weir_reader_t *reader, weir_entity_type_t type, weir_str_t key,
@@ -433,7 +434,8 @@ int weir_reader_credential(weir_reader_t *reader, weir_entity_type_t type, weir_
     text[0] = (char)type;
     memcpy(text + 1, key.data, key.len);
     weir_str_t value = { NULL, 0 };
-    int rc = get_name(reader, NAME_CREDENTIAL, (weir_str_t){ text, key.len + 1 }, &value, err);
+    int rc =
+        reader_get_name(reader, NAME_CREDENTIAL, (weir_str_t){ text, key.len + 1 }, &value, err);
     if (rc != WEIR_OK)
         return rc;
     record_in_t in = { value.data, value.len, false };
@@ -442,7 +444,7 @@ int weir_reader_credential(weir_reader_t *reader, weir_entity_type_t type, weir_
     ret->expires_s = (int64_t)get_u64(&in);
     ret->version = get_u64(&in);
     if (in.bad)
-        return damaged(err, "credential");
+        return reader_damaged(err, "credential");
     return ret->expires_s > 0 && ret->expires_s <= now_s ? WEIR_NOT_FOUND : WEIR_OK;
 }
 
@@ -450,13 +452,14 @@ static int get_sni(weir_reader_t *reader, weir_str_t name, weir_certificate_t *r
                    weir_error_t *err)
 {
     weir_str_t value = { NULL, 0 };
-    int rc = get_name(reader, NAME_SNI, name, &value, err);
+    int rc = reader_get_name(reader, NAME_SNI, name, &value, err);
     if (rc != WEIR_OK)
         return rc;
     record_in_t in = { value.data, value.len, false };
     get_uuid(&in); /* of the SNI itself */
     weir_uuid_t certificate = get_uuid(&in);
-    return in.bad ? damaged(err, "SNI") : weir_reader_certificate(reader, &certificate, ret, err);
+    return in.bad ? reader_damaged(err, "SNI")
+                  : weir_reader_certificate(reader, &certificate, ret, err);
 }
 
 /* routing 11: the name, "*.rest" (three labels or more), "left.*", "*". */
@@ -563,7 +566,7 @@ int weir_reader_plan(weir_reader_t *reader, const weir_uuid_t *route, const weir
             insert_candidate(list, &count, &one);
         }
         if (in.bad)
-            return damaged(err, "plan");
+            return reader_damaged(err, "plan");
     }
     ret->count = count;
     for (size_t i = 0; i < count; i++)

@@ -106,16 +106,14 @@ weir_str_t get_str(record_in_t *in)
 
 /* -- views ------------------------------------------------------------------------- */
 
-/* Every record begins with the version of the write that made it. */
-static record_in_t open_record(weir_str_t record, uint64_t *ret_version)
+record_in_t open_record(weir_str_t record, uint64_t *ret_version)
 {
     record_in_t in = { record.data, record.len, false };
     *ret_version = get_u64(&in);
     return in;
 }
 
-/* A part with its length in front. */
-static record_in_t get_block(record_in_t *in)
+record_in_t get_block(record_in_t *in)
 {
     uint32_t len = get_u32(in);
     if (in->bad || in->left < len) {

@@ -42,6 +42,12 @@ static uint32_t key_of_entity(weir_entity_type_t type, const weir_uuid_t *id)
     return mixed(hash_bytes(hash_bytes(HASH_START, &kind, 1), id->bytes, sizeof(id->bytes)));
 }
 
+static uint32_t key_of_host(weir_str_t name)
+{
+    static const uint8_t kind = 0; /* no type of entity */
+    return mixed(hash_bytes(hash_bytes(HASH_START, &kind, 1), name.data, name.len));
+}
+
 /* -- writing ------------------------------------------------------------------------------ */
 
 void touch_everything(writer_t *w)
@@ -93,6 +99,11 @@ int touch_entity(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
     return w->touched != NULL ? touch(w, key_of_entity(type, id), err) : WEIR_OK;
 }
 
+int touch_host(writer_t *w, weir_str_t name, weir_error_t *err)
+{
+    return w->touched != NULL ? touch(w, key_of_host(name), err) : WEIR_OK;
+}
+
 int touch_place(writer_t *w, MDB_val router_key, weir_error_t *err)
 {
     if (w->touched == NULL)
@@ -132,7 +143,8 @@ struct followed {
 
 static uint64_t routing_commit(const state_t *state)
 {
-    static const weir_entity_type_t types[] = { WEIR_ROUTES, WEIR_SERVICES, WEIR_PLUGINS };
+    static const weir_entity_type_t types[] = { WEIR_ROUTES, WEIR_SERVICES, WEIR_PLUGINS,
+                                                WEIR_UPSTREAMS, WEIR_TARGETS };
     uint64_t latest = 0;
     for (size_t i = 0; i < WEIR_COUNT(types); i++)
         if (state->changed[types[i]] > latest)
@@ -224,6 +236,19 @@ bool weir_reader_route_stands(const weir_reader_t *reader, const weir_uuid_t *ro
     return followed->everything <= since &&
            stands(followed, key_of_entity(WEIR_ROUTES, route), since) &&
            (service == NULL || stands(followed, key_of_entity(WEIR_SERVICES, service), since));
+}
+
+bool weir_reader_host_stands(const weir_reader_t *reader, weir_str_t host, uint64_t since)
+{
+    const followed_t *followed = reader->followed;
+    return followed->everything <= since && stands(followed, key_of_host(host), since);
+}
+
+bool weir_reader_upstream_stands(const weir_reader_t *reader, const weir_uuid_t *id, uint64_t since)
+{
+    const followed_t *followed = reader->followed;
+    return followed->everything <= since &&
+           stands(followed, key_of_entity(WEIR_UPSTREAMS, id), since);
 }
 
 typedef struct question {

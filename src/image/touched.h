@@ -9,6 +9,8 @@
  *   a service   its id
  *   a plugin    the id of its route, else of its service, else everything. A plugin of a
  *               consumer is in no plan that is remembered
+ *   an upstream its id, and its name: services may have that as their host
+ *   a target    the id of its upstream
  *
  * A request looks at every host form and every beginning of its path: what it finds can
  * only change with one of their keys. What lies outside of that scheme (whether services
@@ -29,6 +31,8 @@
 /* Each of these is nothing while an index is only checked. */
 void touch_everything(writer_t *w);
 int touch_entity(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_error_t *err);
+/* The name of an upstream, that services may have as their host. */
+int touch_host(writer_t *w, weir_str_t name, weir_error_t *err);
 /* `router_key`: of an entry in DB_ROUTER. */
 int touch_place(writer_t *w, MDB_val router_key, weir_error_t *err);
 /* Into the transaction; with the state, which is written later. */

@@ -15,7 +15,16 @@
 
 #define LONG "/llllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllll"
 
-enum { SERVICES = 5, ROUTES = 24, PLUGINS = 16, CONSUMERS = 2, REQUESTS = 160, BURST = 400 };
+enum {
+    SERVICES = 5,
+    ROUTES = 24,
+    PLUGINS = 16,
+    CONSUMERS = 2,
+    UPSTREAMS = 4,
+    TARGETS = 12,
+    REQUESTS = 160,
+    BURST = 400
+};
 
 #define PICK(list) ((list)[below(WEIR_COUNT(list))])
 
@@ -103,6 +112,23 @@ static void put_consumer(fixture_t *f, unsigned number)
     put(f, "consumers", '4', number, &fields);
 }
 
+static void put_upstream(fixture_t *f, unsigned number)
+{
+    WEIR_AUTO(buffer) weir_buffer_t fields;
+    weir_buffer_init(&fields, 4096);
+    weir_buffer_printf(&fields, ",\"name\":\"u%u.test\",\"slots\":%u", below(9), 10 + below(9));
+    put(f, "upstreams", '5', number, &fields);
+}
+
+static void put_target(fixture_t *f, unsigned number)
+{
+    WEIR_AUTO(buffer) weir_buffer_t fields;
+    weir_buffer_init(&fields, 4096);
+    weir_buffer_printf(&fields, ",\"target\":\"t%u.test:80\",\"weight\":%u", number, below(9));
+    add_reference(&fields, "upstream", '5', UPSTREAMS + 1, 100); /* one is never there */
+    put(f, "targets", '6', number, &fields);
+}
+
 static void take_away(fixture_t *f, const char *type, char kind, unsigned number)
 {
     char key[64];
@@ -112,7 +138,19 @@ static void take_away(fixture_t *f, const char *type, char kind, unsigned number
 
 static void change_something(fixture_t *f)
 {
-    switch (below(9)) {
+    switch (below(12)) {
+    case 9:
+        put_upstream(f, below(UPSTREAMS));
+        break;
+    case 10:
+        put_target(f, below(TARGETS));
+        break;
+    case 11:
+        if (below(4) == 0)
+            take_away(f, "upstreams", '5', below(UPSTREAMS));
+        else
+            take_away(f, "targets", '6', below(TARGETS));
+        break;
     case 0:
         take_away(f, "routes", '2', below(ROUTES));
         break;
@@ -147,13 +185,37 @@ typedef struct facts {
     uint64_t route_version, service_version;
     size_t plugin_count;
     weir_planned_t plugins[PLUGINS];
+    char host[16];        /* of the service */
+    weir_uuid_t upstream; /* that it names; zero: none */
+    uint64_t balance;     /* a hash of that upstream and its targets */
 } facts_t;
 
 typedef struct remembered {
     fixture_request_t request;
     facts_t facts;
-    uint64_t line, routed; /* moments */
+    uint64_t line, routed, balanced; /* moments */
 } remembered_t;
+
+static int mix_target(void *context, const weir_target_t *target, weir_error_t *err)
+{
+    uint64_t *hash = context;
+    (void)err;
+    *hash = *hash * 31 + target->id.bytes[15];
+    *hash = *hash * 31 + target->weight;
+    return WEIR_OK;
+}
+
+static void look_at_upstream(fixture_t *f, weir_str_t host, facts_t *ret)
+{
+    weir_upstream_t upstream = { .slots = 0 };
+    snprintf(ret->host, sizeof(ret->host), "%.*s", WEIR_STR_ARG(host));
+    if (weir_reader_upstream_named(f->reader, host, &ret->upstream, &f->err) != WEIR_OK)
+        return;
+    fixture_ok(f, weir_reader_upstream(f->reader, &ret->upstream, &upstream, &f->err));
+    ret->balance = upstream.slots;
+    fixture_ok(f,
+               weir_reader_targets(f->reader, &ret->upstream, mix_target, &ret->balance, &f->err));
+}
 
 /* As the proxy does it. */
 static void look(fixture_t *f, fixture_request_t *request, facts_t *ret, uint64_t *ret_moment)
@@ -176,6 +238,8 @@ static void look(fixture_t *f, fixture_request_t *request, facts_t *ret, uint64_
         if (served)
             fixture_ok(f, weir_reader_service(f->reader, &ret->service, &service, &f->err));
         ret->service_version = service.version;
+        if (served)
+            look_at_upstream(f, service.host, ret);
         fixture_ok(f, weir_reader_plan(f->reader, &ret->route, served ? &ret->service : NULL, NULL,
                                        &plan, &f->err));
         ret->plugin_count = plan.count;
@@ -187,7 +251,8 @@ static void look(fixture_t *f, fixture_request_t *request, facts_t *ret, uint64_
 
 static bool same_route(const facts_t *a, const facts_t *b)
 {
-    bool same = a->route_version == b->route_version && a->service_version == b->service_version &&
+    bool same = weir_uuid_equal(&a->upstream, &b->upstream) &&
+                a->route_version == b->route_version && a->service_version == b->service_version &&
                 weir_uuid_equal(&a->service, &b->service) && a->plugin_count == b->plugin_count;
     for (size_t i = 0; same && i < a->plugin_count; i++)
         same = weir_uuid_equal(&a->plugins[i].id, &b->plugins[i].id) &&
@@ -197,7 +262,7 @@ static bool same_route(const facts_t *a, const facts_t *b)
 }
 
 typedef struct counts {
-    unsigned stood, fell, needless;
+    unsigned stood, fell, needless, balance_fell;
 } counts_t;
 
 static void check(fixture_t *f, remembered_t *r, counts_t *counts)
@@ -210,7 +275,9 @@ static void check(fixture_t *f, remembered_t *r, counts_t *counts)
             weir_uuid_is_zero(&r->facts.service) ? NULL : &r->facts.service;
         fixture_ok(f, weir_reader_moment(f->reader, &moment, &f->err));
         bool line = weir_reader_match_stands(f->reader, &r->request.match, r->line);
-        bool route = weir_reader_route_stands(f->reader, &r->facts.route, service, r->routed);
+        bool route = weir_reader_route_stands(f->reader, &r->facts.route, service, r->routed) &&
+                     weir_reader_host_stands(f->reader, weir_str(r->facts.host), r->routed);
+        bool balance = weir_reader_upstream_stands(f->reader, &r->facts.upstream, r->balanced);
         look(f, &r->request, &fresh, &now);
         assert_int_equal(now, moment);
         bool same = fresh.found && weir_uuid_equal(&fresh.route, &r->facts.route);
@@ -218,16 +285,20 @@ static void check(fixture_t *f, remembered_t *r, counts_t *counts)
             assert_true(same && fresh.path_matched == r->facts.path_matched);
         if (route && same)
             assert_true(same_route(&fresh, &r->facts));
+        if (route && same && balance)
+            assert_true(fresh.balance == r->facts.balance);
+        counts->balance_fell += route && same && !balance;
         counts->stood += line && route;
         counts->fell += !(line && route);
         counts->needless += !(line && route) && same && same_route(&fresh, &r->facts);
         r->line = line ? moment : r->line;
         r->routed = route ? moment : r->routed;
-        if (line && route)
+        r->balanced = balance ? moment : r->balanced;
+        if (line && route && balance)
             return;
     }
     look(f, &r->request, &r->facts, &r->line);
-    r->routed = r->line;
+    r->routed = r->balanced = r->line;
 }
 
 static void random_request(fixture_request_t *request)
@@ -252,6 +323,10 @@ static void all_anew(fixture_t *f)
         put_service(f, i);
     for (unsigned i = 0; i < CONSUMERS; i++)
         put_consumer(f, i);
+    for (unsigned i = 0; i < UPSTREAMS; i++)
+        put_upstream(f, i);
+    for (unsigned i = 0; i < TARGETS; i++)
+        put_target(f, i);
     for (unsigned i = 0; i < ROUTES / 2; i++)
         put_route(f, i);
     fixture_commit(f);
@@ -309,6 +384,7 @@ static void what_is_said_to_stand_is_what_a_fresh_look_finds(void **state)
                   counts.needless);
     assert_true(counts.stood > counts.fell); /* else nothing is gained */
     assert_true(counts.fell > counts.needless);
+    assert_true(counts.balance_fell > 0);
     fixture_close(&f);
 }
 
