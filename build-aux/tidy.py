@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ["base", "model", "plugins", "store", "admin", "cluster", "image", "agent", "node", "proxy", "host", "cli"]
+ROOMS = ["base", "model", "plugins", "store", "admin", "cluster", "image", "agent", "balance", "node", "proxy", "host", "cli"]
 BANNED = {
     "sprintf": "snprintf", "vsprintf": "vsnprintf", "strcpy": "snprintf or memcpy with a length",
     "strcat": "weir_buffer_append", "strncpy": "snprintf", "atoi": "weir_parse_int64",
