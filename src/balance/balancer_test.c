@@ -257,9 +257,7 @@ static void a_hash_is_that_of_xxhash(void **state)
         assert_int_equal(weir_balance_hash(weir_str(cases[i].text)), cases[i].hash);
 }
 
-/* -- the others
- * -------------------------------------------------------------------------------------
- */
+/* -- the others ------------------------------------------------------------------------------- */
 
 static void the_least_busy_is_picked(void **state)
 {
@@ -334,9 +332,7 @@ static void no_failing_allocation_leaves_a_balancer(void **state)
     }
 }
 
-/* -- any peers
- * -------------------------------------------------------------------------------------
- */
+/* -- any peers -------------------------------------------------------------------------------- */
 
 /* Whatever happens: who is picked is usable and has weight, and somebody is picked if and only
  * if somebody is. */

@@ -21,7 +21,7 @@ struct weir_health {
 _Static_assert(sizeof(struct weir_health) == LINE_BYTES, "cells begin with a line");
 _Static_assert(sizeof(weir_health_cell_t) * WAYS % LINE_BYTES == 0, "sets are whole lines");
 
-/* -- the table ------------------------------------------------------------------------------- */
+/* -- the table -------------------------------------------------------------------------------- */
 
 weir_health_t *weir_health_make(void *memory, size_t bytes)
 {

@@ -177,6 +177,12 @@ const setting_definition_t weir_setting_table[] = {
     { "plugin_counters_size", SETTING_SIZE, "16m", .min = 0, .max = 17179869184, .meaning =
       "Shared bytes for what plugins count, about 36 a counter; 0: none. Another value resets "
       "the counters (ours alone)." },
+    { "upstream_cache_size", SETTING_SIZE, "32m", .min = 0, .max = 17179869184, .meaning =
+      "Bytes that a worker has for upstreams that it remembers, some 700 a target and 2 a slot of "
+      "a ring; it always has the one at work (ours alone)." },
+    { "upstream_health_size", SETTING_SIZE, "4m", .min = 0, .max = 17179869184, .meaning =
+      "Shared bytes for what is known of the health of targets, 24 an address; 0: all are healthy. "
+      "Another value forgets it (ours alone)." },
     { "upstream_keepalive_pool_size", SETTING_INTEGER, "512", .min = 0, .max = 1000000, .meaning =
       "Idle connections to upstreams that a worker keeps; 0: none." },
     { "upstream_keepalive_max_requests", SETTING_INTEGER, "10000", .min = 0, .max = INT32_MAX,

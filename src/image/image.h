@@ -328,6 +328,11 @@ typedef struct weir_match {
 int weir_reader_match(weir_reader_t *reader, const weir_match_request_t *request, weir_match_t *ret,
                       weir_error_t *err);
 
+/* The group `name` of the first regular expression among the route's paths that covers the
+ * first `matched` bytes of `path`; points into `path`. WEIR_NOT_FOUND: there is none. */
+int weir_reader_capture(weir_reader_t *reader, const weir_uuid_t *route, weir_str_t path,
+                        size_t matched, weir_str_t name, weir_str_t *ret, weir_error_t *err);
+
 /* Whether a match that was made at the moment `since` is the one that would be made now,
  * but for what its route says itself. Never true of one that is not; not for matches
  * `by_headers`. Like the next one of the moment that weir_reader_moment() gave last, also

@@ -416,5 +416,10 @@ void regex_cache_free(struct regex_cache *cache);
 bool regex_matches(struct regex_cache *cache, const weir_uuid_t *route, uint64_t version,
                    unsigned index, weir_str_t pattern, bool anchored, weir_str_t text,
                    size_t *ret_len);
+/* The same of a path, and the group `name` of it, which took part in the match. False: it did
+ * not, or there is no such group. */
+bool regex_group(struct regex_cache *cache, const weir_uuid_t *route, uint64_t version,
+                 unsigned index, weir_str_t pattern, weir_str_t text, weir_str_t name,
+                 size_t *ret_len, weir_str_t *ret);
 
 #endif

@@ -383,6 +383,31 @@ int weir_reader_documents(weir_reader_t *reader,
                        err);
 }
 
+int weir_reader_capture(weir_reader_t *reader, const weir_uuid_t *route, weir_str_t path,
+                        size_t matched, weir_str_t name, weir_str_t *ret, weir_error_t *err)
+{
+    weir_str_t record = { NULL, 0 };
+    route_view_t view;
+    int rc = reader_get(reader, DB_RECORDS, WEIR_ROUTES, route, &record, err);
+    if (rc != WEIR_OK)
+        return rc;
+    if (!view_route(record, &view))
+        return reader_damaged(err, "route");
+    for (unsigned i = 0; i < view.path_count; i++) {
+        weir_str_t pattern = route_path(&view, i);
+        size_t len = 0;
+        if (pattern.len == 0 || pattern.data[0] != '~')
+            continue;
+        pattern.data++;
+        pattern.len--;
+        if (regex_group(reader->regexes, route, view.route.version, i, pattern, path, name, &len,
+                        ret) &&
+            len == matched)
+            return WEIR_OK;
+    }
+    return WEIR_NOT_FOUND;
+}
+
 /* -- by name ------------------------------------------------------------------------------- */
 
 int reader_get_name(weir_reader_t *reader, char letter, weir_str_t text, weir_str_t *ret,

@@ -16,6 +16,8 @@ enum {
     STACK_BYTES_FIRST = 32 * 1024, /* of compiled code */
     STACK_BYTES_MAX = 1024 * 1024,
     PATTERN_MAX = 16384,
+    GROUPS_MAX = 64, /* of a pattern, that can be asked for */
+    NAME_MAX_BYTES = 128,
 };
 
 typedef struct slot {
@@ -33,7 +35,7 @@ struct regex_cache {
     slot_t *slots;
     size_t sets;
     uint64_t clock;
-    pcre2_match_data *data;
+    pcre2_match_data *data, *groups; /* where the whole match is; and all of its groups */
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
 };
@@ -47,8 +49,10 @@ struct regex_cache *regex_cache_new(size_t max)
     cache->stack = pcre2_jit_stack_create(STACK_BYTES_FIRST, STACK_BYTES_MAX, NULL);
     cache->slots = weir_calloc(cache->sets * WAYS, sizeof(slot_t));
     cache->data = pcre2_match_data_create(1, NULL);
+    cache->groups = pcre2_match_data_create(GROUPS_MAX, NULL);
     cache->context = pcre2_match_context_create(NULL);
-    if (cache->slots == NULL || cache->data == NULL || cache->context == NULL) {
+    if (cache->slots == NULL || cache->data == NULL || cache->groups == NULL ||
+        cache->context == NULL) {
         regex_cache_free(cache);
         return NULL;
     }
@@ -68,6 +72,7 @@ void regex_cache_free(struct regex_cache *cache)
         pcre2_code_free(cache->slots[i].code);
     weir_free(cache->slots);
     pcre2_match_data_free(cache->data);
+    pcre2_match_data_free(cache->groups);
     pcre2_match_context_free(cache->context);
     pcre2_jit_stack_free(cache->stack);
     weir_free(cache);
@@ -132,5 +137,29 @@ bool regex_matches(struct regex_cache *cache, const weir_uuid_t *route, uint64_t
         return false;
     const PCRE2_SIZE *offsets = pcre2_get_ovector_pointer(cache->data);
     *ret_len = offsets[1] - offsets[0];
+    return true;
+}
+
+bool regex_group(struct regex_cache *cache, const weir_uuid_t *route, uint64_t version,
+                 unsigned index, weir_str_t pattern, weir_str_t text, weir_str_t name,
+                 size_t *ret_len, weir_str_t *ret)
+{
+    char key[NAME_MAX_BYTES];
+    if (name.len >= sizeof(key) ||
+        !regex_matches(cache, route, version, index, pattern, true, text, ret_len))
+        return false;
+    memcpy(key, name.data, name.len);
+    key[name.len] = '\0';
+    const slot_t *slot = find_slot(cache, route, version, index);
+    int number = pcre2_substring_number_from_name(slot->code, (PCRE2_SPTR)key);
+    if (number <= 0 || number >= GROUPS_MAX ||
+        pcre2_match(slot->code, (PCRE2_SPTR)text.data, text.len, 0, 0, cache->groups,
+                    cache->context) < 0)
+        return false;
+    const PCRE2_SIZE *offsets = pcre2_get_ovector_pointer(cache->groups);
+    PCRE2_SIZE start = offsets[2 * number], end = offsets[2 * number + 1];
+    if (start == PCRE2_UNSET || end < start)
+        return false;
+    *ret = (weir_str_t){ text.data + start, end - start };
     return true;
 }

@@ -13,7 +13,7 @@
 
 static const weir_str_t absent = { NULL, 0 };
 
-/* -- entity to record ------------------------------------------------------------------------ */
+/* -- entity to record ------------------------------------------------------------------------- */
 
 static uint8_t index_of(weir_str_t name, const char *const *names, size_t count)
 {
@@ -140,7 +140,7 @@ int compile_target(const weir_json_t *entity, weir_buffer_t *out, weir_error_t *
     return out->failed;
 }
 
-/* -- views ------------------------------------------------------------------------------------- */
+/* -- views ------------------------------------------------------------------------------------ */
 
 static weir_statuses_t get_statuses(record_in_t *in)
 {
@@ -272,7 +272,7 @@ int index_target(writer_t *w, weir_str_t record, weir_error_t *err)
     return touch_entity(w, WEIR_UPSTREAMS, &view.upstream, err);
 }
 
-/* -- look-ups ---------------------------------------------------------------------------------- */
+/* -- look-ups --------------------------------------------------------------------------------- */
 
 int weir_reader_upstream_named(weir_reader_t *reader, weir_str_t name, weir_uuid_t *ret,
                                weir_error_t *err)

@@ -173,12 +173,14 @@ ngx_int_t ngx_http_weir_error_handler(ngx_http_request_t *r)
 {
     ngx_uint_t status = r->err_status;
     char scratch[64];
-    weir_str_t message = weir_str(weir_status_message((int)status, scratch, sizeof(scratch)));
     r->err_status = 0;
     r->expect_tested = 1;
     ngx_http_weir_ctx_t *ctx = ngx_http_weir_ctx(r);
     if (ctx != NULL && ctx->swapped)
         ngx_http_weir_swap_out(ctx);
+    if (ctx != NULL && ctx->balance != NULL && ngx_http_weir_balance_is_lost(ctx))
+        status = NGX_HTTP_SERVICE_UNAVAILABLE;
+    weir_str_t message = weir_str(weir_status_message((int)status, scratch, sizeof(scratch)));
     return answer_like_server(
         r, status == NGX_HTTP_REQUEST_HEADER_TOO_LARGE ? NGX_HTTP_BAD_REQUEST : status, message);
 }

@@ -244,7 +244,13 @@ static ngx_int_t get_peer(ngx_peer_connection_t *pc, void *data)
 {
     peer_t *peer = data;
     ngx_http_weir_ctx_t *ctx = peer->ctx;
-    peer->address = &ctx->addresses[ctx->address_at++ % ctx->address_count];
+    if (ctx->balance == NULL) {
+        peer->address = &ctx->addresses[ctx->address_at++ % ctx->address_count];
+    } else {
+        ngx_int_t rc = ngx_http_weir_balance_next(ctx, pc->cached, &peer->address);
+        if (rc != NGX_OK)
+            return rc;
+    }
     pc->sockaddr = &peer->address->sockaddr;
     pc->socklen = peer->address->socklen;
     pc->name = &peer->address->name;

@@ -229,6 +229,8 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
     }
     if (ctx->proxied)
         remove_hop_by_hop(ctx);
+    if (ctx->balance != NULL && ngx_http_weir_balance_header(ctx) != NGX_OK)
+        return NGX_ERROR;
     ngx_http_weir_run_header_filters(ctx);
     present_t present = find_present(r);
     bool fine = ctx->proxied ? set_proxied(ctx, main, &present) : set_own(ctx, main, &present);

@@ -17,6 +17,7 @@
 enum {
     REQUEST_ID_LEN = 32,
     ADDRESSES_MAX = 16, /* of one name */
+    NAME_BYTES_MAX = 256,
 };
 
 /* Which headers answers get (routing 7.2). */
@@ -56,6 +57,7 @@ typedef struct ngx_http_weir_proxy_main_conf_s {
     weir_media_t error_default;
     weir_hosts_t *hosts;
     ngx_shm_zone_t *counters;          /* of plugins; NULL: none */
+    ngx_shm_zone_t *health;            /* of targets; NULL: none */
     void **locations[KINDS];           /* loc_conf of each */
     void **server;                     /* srv_conf */
     ngx_http_handler_pt proxy_handler; /* of nginx */
@@ -116,6 +118,7 @@ typedef struct ngx_http_weir_step_s {
 typedef struct ngx_http_weir_routed_s {
     weir_route_t route;
     bool has_service;
+    bool has_upstream; /* the service's host names one */
     ngx_uint_t references;
     uint64_t moment;                  /* weir_reader_moment() that it was true at last */
     ngx_http_weir_address_t *address; /* NULL: name servers have to be asked */
@@ -123,6 +126,7 @@ typedef struct ngx_http_weir_routed_s {
     ngx_uint_t plan_count;
     ngx_str_t host; /* what the upstream is called in Host */
     ngx_http_weir_service_t service;
+    weir_uuid_t upstream;
     ngx_pool_t *pool;
 } ngx_http_weir_routed_t;
 
@@ -167,7 +171,8 @@ typedef struct weir_request { /* the ABI's opaque type */
     ngx_list_t client_headers;
     ngx_http_weir_address_t *addresses;
     ngx_uint_t address_count, address_at;
-    void *resolving; /* resolve.c */
+    void *resolving;                        /* resolve.c */
+    struct ngx_http_weir_choice_s *balance; /* balance.c; NULL: no upstream */
     ngx_http_weir_tls_profile_t *tls;
     void *peer; /* balancer.c */
 
@@ -272,17 +277,68 @@ void ngx_http_weir_swap_out(ngx_http_weir_ctx_t *ctx);
 /* The content of a prepared request: what nginx's proxy module returned. */
 ngx_int_t ngx_http_weir_send(ngx_http_weir_ctx_t *ctx);
 
-/* What `service` is called in the Host header (routing 6); data NULL: no memory. */
-ngx_str_t ngx_http_weir_service_host(ngx_pool_t *pool, const ngx_http_weir_service_t *service);
-/* The address of a service whose host is one, or stands in the hosts file. NGX_DECLINED:
- * it is neither. */
-ngx_int_t ngx_http_weir_known_address(ngx_pool_t *pool, const weir_hosts_t *hosts,
-                                      const ngx_http_weir_service_t *service,
-                                      ngx_http_weir_address_t **ret);
+/* What `name` is called in the Host header (routing 6), for HTTPS if `secure`; data NULL: no
+ * memory. */
+ngx_str_t ngx_http_weir_host_text(ngx_pool_t *pool, ngx_str_t name, in_port_t port, bool secure);
+/* The headers of the request that is sent, with this Host unless the client's is kept. A
+ * service with an upstream gets them when a target is chosen, others in _prepare(). */
+ngx_int_t ngx_http_weir_head(ngx_http_weir_ctx_t *ctx, ngx_str_t host);
+/* The address of a host that is one, or stands in the hosts file. NGX_DECLINED: it is
+ * neither. */
+ngx_int_t ngx_http_weir_known_address(ngx_pool_t *pool, const weir_hosts_t *hosts, weir_str_t host,
+                                      in_port_t port, ngx_http_weir_address_t **ret);
+ngx_int_t ngx_http_weir_set_address(ngx_pool_t *pool, const struct sockaddr *sockaddr,
+                                    socklen_t socklen, in_port_t port,
+                                    ngx_http_weir_address_t *ret);
+
+/* A question for the addresses of a name, with the search domains. Whoever owns it sets the
+ * first part; `done` is called once, maybe before ngx_http_weir_lookup() returns, and may be
+ * the end of it. */
+typedef struct ngx_http_weir_lookup_s {
+    weir_str_t host;
+    ngx_http_core_loc_conf_t *core; /* its resolver is asked */
+    ngx_log_t *log;
+    void (*done)(struct ngx_http_weir_lookup_s *lookup);
+    void *data;
+    /* the answer */
+    ngx_int_t state;                /* NGX_OK, NGX_RESOLVE_NXDOMAIN or anything else */
+    const char *reason;             /* why not */
+    ngx_resolver_addr_t *addresses; /* live until `done` returns */
+    ngx_uint_t address_count;       /* at most ADDRESSES_MAX */
+    time_t until;                   /* it is true */
+    /* at work */
+    ngx_resolver_ctx_t *query; /* NULL: no question is out */
+    size_t candidate;
+    char name[NAME_BYTES_MAX];
+} ngx_http_weir_lookup_t;
+void ngx_http_weir_lookup(ngx_http_weir_lookup_t *lookup);
+void ngx_http_weir_lookup_cancel(ngx_http_weir_lookup_t *lookup); /* `done` is not called */
+
 /* NGX_DECLINED: ctx->addresses are there; NGX_BUSY: the phases go on later; else what
  * an answer returned. */
 ngx_int_t ngx_http_weir_resolve(ngx_http_weir_ctx_t *ctx);
 void ngx_http_weir_resolve_cancel(ngx_http_weir_ctx_t *ctx);
+
+/* -- the targets of an upstream (balance.c) ------------------------------------------------- */
+
+/* As ngx_http_weir_resolve(), for a service whose host names an upstream. */
+ngx_int_t ngx_http_weir_balance(ngx_http_weir_ctx_t *ctx);
+/* The address for the attempt that begins; after the first, of another target if there is one,
+ * and the request is made for that. `again`: the last one failed on a connection that was kept.
+ * NGX_BUSY: no target is available. */
+ngx_int_t ngx_http_weir_balance_next(ngx_http_weir_ctx_t *ctx, bool again,
+                                     ngx_http_weir_address_t **ret);
+/* The cookie that a hash made, in the place of one that the upstream sets. */
+ngx_int_t ngx_http_weir_balance_header(ngx_http_weir_ctx_t *ctx);
+/* Whether a retry found no target (routing 8.3: 503). */
+bool ngx_http_weir_balance_is_lost(const ngx_http_weir_ctx_t *ctx);
+void ngx_http_weir_balance_log(ngx_http_weir_ctx_t *ctx);
+void ngx_http_weir_balance_end(ngx_http_weir_ctx_t *ctx);
+/* Of the service, or else of its upstream; zero: none. */
+const weir_uuid_t *ngx_http_weir_client_certificate(const ngx_http_weir_ctx_t *ctx);
+ngx_int_t ngx_http_weir_targets_init_process(ngx_cycle_t *cycle);
+/* The shared memory of what is known of targets' health, which a reload takes over. */
+ngx_int_t ngx_http_weir_health_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *main);
 
 char *ngx_http_weir_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_http_weir_balancer_init_process(ngx_cycle_t *cycle);

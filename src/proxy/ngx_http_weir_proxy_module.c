@@ -242,6 +242,7 @@ static void release_ctx(void *data)
 {
     ngx_http_weir_ctx_t *ctx = data;
     ngx_http_weir_resolve_cancel(ctx);
+    ngx_http_weir_balance_end(ctx);
     if (ctx->tls != NULL)
         ngx_http_weir_tls_release(ctx->tls);
     ctx->tls = NULL;
@@ -498,6 +499,7 @@ static ngx_int_t log_phase(ngx_http_request_t *r)
         return NGX_OK;
     if (ctx->swapped)
         ngx_http_weir_swap_out(ctx);
+    ngx_http_weir_balance_log(ctx);
     ngx_http_weir_run_logs(ctx);
     return NGX_OK;
 }
@@ -553,6 +555,7 @@ static ngx_int_t init(ngx_conf_t *cf)
     if (main->realip_index == NGX_ERROR || read_settings(cf, main) != NGX_OK ||
         set_content_handlers(cf, main) != NGX_OK ||
         ngx_http_weir_counters_init(cf, main) != NGX_OK ||
+        ngx_http_weir_health_init(cf, main) != NGX_OK ||
         add_handler(core, NGX_HTTP_REWRITE_PHASE, rewrite_phase) != NGX_OK ||
         add_handler(core, NGX_HTTP_ACCESS_PHASE, access_phase) != NGX_OK ||
         add_handler(core, NGX_HTTP_LOG_PHASE, log_phase) != NGX_OK)
@@ -568,6 +571,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     }
     random_state[0] |= 1; /* never all zero */
     if (ngx_http_weir_routed_init_process(cycle) != NGX_OK ||
+        ngx_http_weir_targets_init_process(cycle) != NGX_OK ||
         ngx_http_weir_cache_init_process(cycle) != NGX_OK)
         return NGX_ERROR;
     return ngx_http_weir_balancer_init_process(cycle);

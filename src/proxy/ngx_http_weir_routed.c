@@ -161,7 +161,8 @@ static bool route_stands(const weir_reader_t *reader, ngx_http_weir_routed_t *ro
     const weir_uuid_t *service = routed->has_service ? &routed->route.service : NULL;
     if (routed->moment == moment)
         return true;
-    if (!weir_reader_route_stands(reader, &routed->route.id, service, routed->moment))
+    if (!weir_reader_route_stands(reader, &routed->route.id, service, routed->moment) ||
+        !weir_reader_host_stands(reader, ngx_http_weir_str(routed->service.host), routed->moment))
         return false;
     routed->moment = moment;
     return true;
@@ -230,16 +231,23 @@ static bool copy_service(ngx_pool_t *pool, const weir_service_t *from, ngx_http_
     return true;
 }
 
-static int fill_service(ngx_http_weir_proxy_main_conf_t *main, const weir_service_t *service,
-                        ngx_http_weir_routed_t *ret, weir_error_t *err)
+static int fill_service(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
+                        const weir_service_t *service, ngx_http_weir_routed_t *ret,
+                        weir_error_t *err)
 {
-    if (!copy_service(ret->pool, service, &ret->service))
+    ngx_http_weir_service_t *own = &ret->service;
+    if (!copy_service(ret->pool, service, own))
         return weir_error_memory(err);
-    ret->host = ngx_http_weir_service_host(ret->pool, &ret->service);
-    if (ret->host.data == NULL || ngx_http_weir_known_address(ret->pool, main->hosts, &ret->service,
-                                                              &ret->address) == NGX_ERROR)
-        return weir_error_memory(err);
-    return WEIR_OK;
+    int rc = weir_reader_upstream_named(reader, service->host, &ret->upstream, err);
+    ret->has_upstream = rc == WEIR_OK;
+    if (rc != WEIR_NOT_FOUND)
+        return rc;
+    ret->host = ngx_http_weir_host_text(ret->pool, own->host, own->port,
+                                        own->protocol == WEIR_PROTOCOL_HTTPS);
+    bool failed = ret->host.data == NULL ||
+                  ngx_http_weir_known_address(ret->pool, main->hosts, service->host, own->port,
+                                              &ret->address) == NGX_ERROR;
+    return failed ? weir_error_memory(err) : WEIR_OK;
 }
 
 /* Only debugging shows them, so they come after all that requests read. */
@@ -263,7 +271,7 @@ static int fill(ngx_http_weir_proxy_main_conf_t *main, weir_reader_t *reader,
     if (ret->has_service) {
         rc = weir_reader_service(reader, &route->service, &service, err);
         if (rc == WEIR_OK)
-            rc = fill_service(main, &service, ret, err);
+            rc = fill_service(main, reader, &service, ret, err);
     }
     if (rc == WEIR_OK)
         rc = ngx_http_weir_copy_plan(reader, ret->pool, &ret->route.id,

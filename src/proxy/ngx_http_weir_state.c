@@ -2,6 +2,7 @@
  * together (weir/plugin.h). */
 #include "proxy/ngx_http_weir_proxy.h"
 
+#include "balance/health.h"
 #include "proxy/cache.h"
 #include "proxy/counters.h"
 #include "proxy/rules.h"
@@ -83,8 +84,10 @@ void weir_cache_put(weir_request_t *request, weir_str_t key, const weir_cached_t
 /* -- the counters ------------------------------------------------------------------------------
  */
 
-/* In the master, when it takes a configuration; `before`: of the one before it. */
-static ngx_int_t init_zone(ngx_shm_zone_t *zone, void *before)
+/* In the master, when it takes a configuration; `before`: of the one before it. `make`: what
+ * the memory becomes. */
+static ngx_int_t init_zone(ngx_shm_zone_t *zone, void *before,
+                           void *(*make)(void *memory, size_t bytes))
 {
     ngx_slab_pool_t *pool = (ngx_slab_pool_t *)zone->shm.addr;
     if (before != NULL) {
@@ -100,31 +103,64 @@ static ngx_int_t init_zone(ngx_shm_zone_t *zone, void *before)
     size_t bytes = (size_t)pool->pfree * ngx_pagesize;
     void *memory = ngx_slab_alloc(pool, bytes);
     if (memory == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "weir: no memory for counters in %uz bytes",
-                      zone->shm.size);
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "weir: no memory for %V in %uz bytes",
+                      &zone->shm.name, zone->shm.size);
         return NGX_ERROR;
     }
 #if (NGX_DEBUG_MALLOC)
     ngx_memzero(memory, bytes);
 #endif
     weir_assert((uintptr_t)memory % COUNTERS_ALIGNMENT == 0);
-    zone->data = weir_counters_make(memory, bytes);
+    zone->data = make(memory, bytes);
     pool->data = zone->data;
     return NGX_OK;
+}
+
+static void *make_counters(void *memory, size_t bytes)
+{
+    return weir_counters_make(memory, bytes);
+}
+
+static ngx_int_t init_counters(ngx_shm_zone_t *zone, void *before)
+{
+    return init_zone(zone, before, make_counters);
+}
+
+static void *make_health(void *memory, size_t bytes)
+{
+    return weir_health_make(memory, bytes);
+}
+
+static ngx_int_t init_health(ngx_shm_zone_t *zone, void *before)
+{
+    return init_zone(zone, before, make_health);
+}
+
+static ngx_int_t add_zone(ngx_conf_t *cf, ngx_str_t name, size_t bytes, ngx_shm_zone_init_pt init,
+                          ngx_shm_zone_t **ret)
+{
+    if (bytes == 0)
+        return NGX_OK;
+    *ret = ngx_shared_memory_add(cf, &name, ngx_max(bytes, ZONE_BYTES_MIN),
+                                 &ngx_http_weir_proxy_module);
+    if (*ret == NULL)
+        return NGX_ERROR;
+    (*ret)->init = init;
+    return NGX_OK;
+}
+
+ngx_int_t ngx_http_weir_health_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *main)
+{
+    ngx_str_t name = ngx_string("weir_health");
+    size_t bytes = (size_t)weir_setting_integer(main->node->settings, "upstream_health_size");
+    return add_zone(cf, name, bytes, init_health, &main->health);
 }
 
 ngx_int_t ngx_http_weir_counters_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *main)
 {
     ngx_str_t name = ngx_string("weir_counters");
     size_t bytes = (size_t)weir_setting_integer(main->node->settings, "plugin_counters_size");
-    if (bytes == 0)
-        return NGX_OK;
-    main->counters = ngx_shared_memory_add(cf, &name, ngx_max(bytes, ZONE_BYTES_MIN),
-                                           &ngx_http_weir_proxy_module);
-    if (main->counters == NULL)
-        return NGX_ERROR;
-    main->counters->init = init_zone;
-    return NGX_OK;
+    return add_zone(cf, name, bytes, init_counters, &main->counters);
 }
 
 /* Once a second in each worker: what is full stays so for a while, for every request. */

@@ -46,19 +46,16 @@ static ngx_int_t make_uri(ngx_http_weir_ctx_t *ctx)
     return ctx->uri.len > 0 ? NGX_OK : NGX_ERROR;
 }
 
-ngx_str_t ngx_http_weir_service_host(ngx_pool_t *pool, const ngx_http_weir_service_t *service)
+ngx_str_t ngx_http_weir_host_text(ngx_pool_t *pool, ngx_str_t name, in_port_t port, bool secure)
 {
     ngx_str_t text = ngx_null_string;
-    bool secure = service->protocol == WEIR_PROTOCOL_HTTPS;
-    bool bracket =
-        ngx_strlchr(service->host.data, service->host.data + service->host.len, ':') != NULL &&
-        service->host.data[0] != '[';
-    text.data = ngx_pnalloc(pool, service->host.len + sizeof("[]:65535"));
+    bool bracket = ngx_strlchr(name.data, name.data + name.len, ':') != NULL && name.data[0] != '[';
+    text.data = ngx_pnalloc(pool, name.len + sizeof("[]:65535"));
     if (text.data == NULL)
         return text;
-    u_char *end = ngx_sprintf(text.data, bracket ? "[%V]" : "%V", &service->host);
-    if (service->port != (secure ? 443 : 80))
-        end = ngx_sprintf(end, ":%ui", (ngx_uint_t)service->port);
+    u_char *end = ngx_sprintf(text.data, bracket ? "[%V]" : "%V", &name);
+    if (port != (secure ? 443 : 80))
+        end = ngx_sprintf(end, ":%ui", (ngx_uint_t)port);
     text.len = (size_t)(end - text.data);
     return text;
 }
@@ -362,13 +359,19 @@ static ngx_int_t make_headers(ngx_http_weir_ctx_t *ctx)
     return NGX_OK;
 }
 
-ngx_int_t ngx_http_weir_prepare(ngx_http_weir_ctx_t *ctx)
+ngx_int_t ngx_http_weir_head(ngx_http_weir_ctx_t *ctx, ngx_str_t host)
 {
     /* routing 6, "Host sent upstream" */
     ctx->host = ctx->routed->route.preserve_host && ctx->r->headers_in.host != NULL
                     ? ctx->r->headers_in.host->value
-                    : ctx->routed->host;
-    if (make_uri(ctx) != NGX_OK || make_headers(ctx) != NGX_OK)
+                    : host;
+    return make_headers(ctx);
+}
+
+ngx_int_t ngx_http_weir_prepare(ngx_http_weir_ctx_t *ctx)
+{
+    if (make_uri(ctx) != NGX_OK ||
+        (!ctx->routed->has_upstream && ngx_http_weir_head(ctx, ctx->routed->host) != NGX_OK))
         return NGX_ERROR;
     ctx->prepared = 1;
     return NGX_OK;

@@ -125,9 +125,10 @@ static void read_parts(ngx_http_weir_ctx_t *ctx, weir_reader_t *reader, parts_t 
     const ngx_http_weir_service_t *service = &ctx->routed->service;
     ngx_log_t *log = ctx->r->connection->log;
     weir_error_t err = { 0 };
-    if (!weir_uuid_is_zero(&service->client_certificate)) {
-        parts->has_certificate = weir_reader_certificate(reader, &service->client_certificate,
-                                                         &parts->certificate, &err) == WEIR_OK;
+    const weir_uuid_t *certificate = ngx_http_weir_client_certificate(ctx);
+    if (!weir_uuid_is_zero(certificate)) {
+        parts->has_certificate =
+            weir_reader_certificate(reader, certificate, &parts->certificate, &err) == WEIR_OK;
         if (parts->has_certificate) {
             put(key, &parts->certificate.id, sizeof(parts->certificate.id));
             put(key, &parts->certificate.version, sizeof(parts->certificate.version));
@@ -218,7 +219,8 @@ ngx_int_t ngx_http_weir_tls_profile(ngx_http_weir_ctx_t *ctx)
     put(&key, how, sizeof(how));
     parts.has_certificate = false;
     parts.authority_count = 0;
-    if (!weir_uuid_is_zero(&service->client_certificate) || service->ca_certificate_count > 0) {
+    if (!weir_uuid_is_zero(ngx_http_weir_client_certificate(ctx)) ||
+        service->ca_certificate_count > 0) {
         reader = ngx_http_weir_reader(ngx_http_weir_proxy_main(ctx->r)->node, ngx_cycle->log);
         if (reader == NULL || weir_reader_enter(reader, &err) != WEIR_OK)
             return NGX_ERROR;

@@ -1,6 +1,8 @@
 /* query.c -- arguments of a query: find, decode, take out. */
 #include "proxy/query.h"
 
+#include <stdlib.h>
+
 bool weir_query_next(weir_str_t *query, weir_query_argument_t *ret)
 {
     while (query->len > 0) {
@@ -102,6 +104,61 @@ bool weir_query_without(weir_str_t query, weir_str_t name, char *out, size_t *re
         len += encode(argument.name, out + len);
         out[len++] = '=';
         len += encode(argument.value, out + len);
+    }
+    *ret_len = len;
+    return true;
+}
+
+typedef struct values_s {
+    weir_str_t list[WEIR_QUERY_ARGUMENTS_MAX];
+    size_t count;
+} values_t;
+
+static int compare_values(const void *a, const void *b)
+{
+    const weir_str_t *x = a;
+    const weir_str_t *y = b;
+    size_t least = x->len < y->len ? x->len : y->len;
+    int order = least > 0 ? memcmp(x->data, y->data, least) : 0;
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* Decoded into `space`. */
+static void find_values(weir_str_t query, weir_str_t name, char *space, values_t *ret)
+{
+    weir_query_argument_t argument;
+    ret->count = 0;
+    for (size_t i = 0; i < WEIR_QUERY_ARGUMENTS_MAX && weir_query_next(&query, &argument); i++) {
+        if (!weir_query_decodes_to(argument.name, name))
+            continue;
+        weir_str_t *value = &ret->list[ret->count++];
+        *value = WEIR_STR("true");
+        if (argument.value.data == NULL)
+            continue;
+        *value = (weir_str_t){ space, weir_query_decode(argument.value, space) };
+        space += value->len;
+    }
+}
+
+size_t weir_query_values_bytes(weir_str_t query)
+{
+    /* as they are joined, and before that as they are sorted */
+    return 2 * query.len + WEIR_QUERY_ARGUMENTS_MAX * sizeof("true,");
+}
+
+bool weir_query_values(weir_str_t query, weir_str_t name, char *out, size_t *ret_len)
+{
+    values_t values;
+    size_t len = 0;
+    find_values(query, name, out + weir_query_values_bytes(query) - query.len, &values);
+    if (values.count == 0)
+        return false;
+    qsort(values.list, values.count, sizeof(values.list[0]), compare_values);
+    for (size_t i = 0; i < values.count; i++) {
+        if (i > 0)
+            out[len++] = ',';
+        memcpy(out + len, values.list[i].data, values.list[i].len);
+        len += values.list[i].len;
     }
     *ret_len = len;
     return true;

@@ -23,6 +23,12 @@ size_t weir_query_decode(weir_str_t text, char *out);
 /* Whether `text` decodes to `plain`. */
 bool weir_query_decodes_to(weir_str_t text, weir_str_t plain);
 
+/* What the values of the argument `name` are together (routing 9.6): decoded, in the order of
+ * their bytes, joined by ','; a flag is "true". Into `out`, which has room for
+ * weir_query_values_bytes(). False, and nothing written, if it has no such argument. */
+bool weir_query_values(weir_str_t query, weir_str_t name, char *out, size_t *ret_len);
+size_t weir_query_values_bytes(weir_str_t query);
+
 /* The query without `name`, re-encoded (plugins 2.3): into `out`, which has room
  * for 3 * query.len + 1 bytes. Writes the length; false, and nothing written, if
  * it has no such argument. */
