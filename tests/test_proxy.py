@@ -91,7 +91,6 @@ def test_no_target_is_a_503(cluster):
     cluster.served(path, 503)
 
 
-@pytest.mark.xfail(reason="upstreams are a later delivery", strict=True)
 def test_a_request_is_tried_again_when_no_answer_came(cluster):
     """Two ports, one dead: with retries each request finds the other."""
     name = cluster.name("upstream")
@@ -103,7 +102,6 @@ def test_a_request_is_tried_again_when_no_answer_came(cluster):
     assert {cluster.data.get(path).status for _ in range(20)} == {200}
 
 
-@pytest.mark.xfail(reason="upstreams are a later delivery", strict=True)
 def test_without_retries_a_dead_target_is_seen(cluster):
     name = cluster.name("upstream")
     cluster.admin.post("/upstreams", name=name)

@@ -12,18 +12,26 @@
 /* -- reports -------------------------------------------------------------------------------------
  */
 
-static void report(const ngx_http_weir_choice_t *choice, weir_health_event_t event)
+void ngx_http_weir_report(const ngx_http_weir_balance_t *balance,
+                          const weir_health_limits_t *limits, const ngx_http_weir_place_t *place,
+                          weir_health_event_t event, ngx_log_t *log)
 {
-    const weir_health_limits_t *limits = &choice->balance->upstream.passive;
-    weir_health_t *health = ngx_http_weir_health(ngx_http_weir_proxy_main(choice->ctx->r));
-    const ngx_http_weir_place_t *place = &choice->places->list[choice->peer];
+    ngx_http_weir_proxy_main_conf_t *main =
+        ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_http_weir_proxy_module);
+    weir_health_t *health = ngx_http_weir_health(main);
     const unsigned limit[] = { limits->successes, limits->http_failures, limits->tcp_failures,
                                limits->timeouts };
     if (health != NULL && weir_health_report(health, &place->health, event, limit[event]))
-        ngx_log_error(NGX_LOG_WARN, choice->ctx->r->connection->log, 0,
-                      "weir: target %V of upstream \"%*s\" is %s", &place->address.name,
-                      choice->balance->upstream.name.len, choice->balance->upstream.name.data,
+        ngx_log_error(NGX_LOG_WARN, log, 0, "weir: target %V of upstream \"%*s\" is %s",
+                      &place->address.name, balance->upstream.name.len, balance->upstream.name.data,
                       weir_health_usable(&place->health) ? "healthy again" : "unhealthy");
+}
+
+static void report(const ngx_http_weir_choice_t *choice, weir_health_event_t event)
+{
+    ngx_http_weir_report(choice->balance, &choice->balance->upstream.passive,
+                         &choice->places->list[choice->peer], event,
+                         choice->ctx->r->connection->log);
 }
 
 static void report_status(const ngx_http_weir_choice_t *choice, ngx_uint_t status)

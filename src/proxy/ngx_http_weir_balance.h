@@ -89,6 +89,13 @@ bool ngx_http_weir_balance_resolve(ngx_http_weir_balance_t *balance);
 /* The counters of all workers; NULL: none. */
 weir_health_t *ngx_http_weir_health(const ngx_http_weir_proxy_main_conf_t *main);
 
+/* -- balance.c ----------------------------------------------------------------------------- */
+
+/* Something that happened to an address, by the limits of active or passive checks. */
+void ngx_http_weir_report(const ngx_http_weir_balance_t *balance,
+                          const weir_health_limits_t *limits, const ngx_http_weir_place_t *place,
+                          weir_health_event_t event, ngx_log_t *log);
+
 /* -- hash.c -------------------------------------------------------------------------------- */
 
 /* What the upstream hashes on, for this request, into choice->pick; a cookie that is missing

@@ -337,6 +337,8 @@ void ngx_http_weir_balance_end(ngx_http_weir_ctx_t *ctx);
 /* Of the service, or else of its upstream; zero: none. */
 const weir_uuid_t *ngx_http_weir_client_certificate(const ngx_http_weir_ctx_t *ctx);
 ngx_int_t ngx_http_weir_targets_init_process(ngx_cycle_t *cycle);
+/* Active checks, by the first worker (probes.c). */
+ngx_int_t ngx_http_weir_probes_init_process(ngx_cycle_t *cycle);
 /* The shared memory of what is known of targets' health, which a reload takes over. */
 ngx_int_t ngx_http_weir_health_init(ngx_conf_t *cf, ngx_http_weir_proxy_main_conf_t *main);
 

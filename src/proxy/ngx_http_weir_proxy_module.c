@@ -572,6 +572,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     random_state[0] |= 1; /* never all zero */
     if (ngx_http_weir_routed_init_process(cycle) != NGX_OK ||
         ngx_http_weir_targets_init_process(cycle) != NGX_OK ||
+        ngx_http_weir_probes_init_process(cycle) != NGX_OK ||
         ngx_http_weir_cache_init_process(cycle) != NGX_OK)
         return NGX_ERROR;
     return ngx_http_weir_balancer_init_process(cycle);

@@ -22,6 +22,18 @@ def free():
     raise RuntimeError(f"no free port between {FIRST} and {LAST}")
 
 
+def is_free(first, count):
+    """Whether nobody listens on these: for what is recorded with its ports."""
+    for port in range(first, first + count):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
 def block(count):
     """The first of `count` consecutive ports that nobody has."""
     global _next
