@@ -59,8 +59,8 @@ class Nodes:
             node.start()
         return node
 
-    def upstream(self):
-        self.upstreams.append(Upstream(ports.free()))
+    def upstream(self, port=None, **options):
+        self.upstreams.append(Upstream(port or ports.free(), **options))
         return self.upstreams[-1]
 
     def end(self):

@@ -9,10 +9,13 @@ import time
 class Upstream:
     """HTTP/1.1 with keep-alive. /delay/SECONDS, /status/CODE, /abort do as they say; the rest echoes."""
 
-    def __init__(self, port):
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=512)
+    def __init__(self, port, host="127.0.0.1", tls=None):
+        """`tls`: an ssl.SSLContext."""
+        self.listener = socket.create_server((host, port), backlog=512)
+        self.host, self.tls = host, tls
         self.port = self.listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
+        self.status = 200  # of what the path does not say
         self.requests = 0
         self.connections = 0
         self.fail_next = 0  # connections to drop after the request, before any answer
@@ -32,6 +35,12 @@ class Upstream:
 
     def _serve(self, sock):
         sock.settimeout(60)
+        if self.tls is not None:
+            try:
+                sock = self.tls.wrap_socket(sock, server_side=True)
+            except OSError:
+                sock.close()
+                return
         reader = sock.makefile("rb")
         try:
             while self._one(sock, reader):
@@ -61,9 +70,9 @@ class Upstream:
             return False
         if "delay" in parts:
             time.sleep(float(parts[parts.index("delay") + 1]))
-        status = int(parts[parts.index("status") + 1]) if "status" in parts else 200
+        status = int(parts[parts.index("status") + 1]) if "status" in parts else self.status
         answer = json.dumps(
-            {"port": self.port, "method": method, "path": target, "headers": headers, "body": body}
+            {"port": self.port, "host": self.host, "method": method, "path": target, "headers": headers, "body": body}
         ).encode()
         sock.sendall(
             f"HTTP/1.1 {status} Given\r\nContent-Type: application/json\r\n"
