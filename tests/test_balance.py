@@ -302,6 +302,28 @@ def test_checks_that_are_not_run_are_named(cluster, three):
     cluster.data.wait_log(balanced.name, "of type tcp", mark=mark)
 
 
+# -- settings --------------------------------------------------------------------------------------------
+
+
+def test_upstreams_that_are_not_remembered_are_read_again(nodes, cluster, three):
+    small = nodes.data(cluster.control.cluster_address, upstream_cache_size="0").wait_ready()
+    several = [Balanced(cluster, [at(upstream)]).ready() for upstream in three]
+    for _ in range(10):
+        for balanced, upstream in zip(several, three):
+            assert small.poll(balanced.path, 200).json["port"] == upstream.port
+
+
+def test_without_shared_memory_everybody_is_healthy(nodes, cluster):
+    one = cluster.nodes.upstream()
+    none = nodes.data(cluster.control.cluster_address, upstream_health_size="0").wait_ready()
+    balanced = Balanced(cluster, [at(one)], **passive(http_failures=1)).ready()
+    none.poll(balanced.path, 200)
+    one.status = 500
+    assert [none.get(balanced.path).json["port"] for _ in range(5)] == [one.port] * 5
+    assert balanced.get().json["port"] == one.port
+    assert balanced.get().status == 503
+
+
 # -- all at once ---------------------------------------------------------------------------------------
 
 

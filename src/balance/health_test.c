@@ -137,7 +137,7 @@ static void a_full_table_forgets_the_healthy_first(void **state)
 {
     (void)state;
     weir_health_ref_t refs[4096];
-    char address[16];
+    char address[32];
     size_t count = 4 * weir_health_capacity(table);
     assert_true(count <= WEIR_COUNT(refs));
     report(WEIR_HEALTH_TCP_FAILURE, 1, 1);

@@ -213,6 +213,35 @@ static void a_change_concerns_its_upstream_alone(void **state)
     }
 }
 
+static int capture(fixture_t *f, const char *path, size_t matched, const char *name,
+                   weir_str_t *ret)
+{
+    weir_uuid_t id = fixture_uuid(R1);
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    int rc =
+        weir_reader_capture(f->reader, &id, weir_str(path), matched, weir_str(name), ret, &f->err);
+    weir_reader_leave(f->reader);
+    return rc;
+}
+
+static void a_capture_is_of_the_expression_that_matched(void **state)
+{
+    fixture_t *f = *state;
+    weir_str_t text;
+    fixture_put_alone(f, "routes",
+                      "{\"id\":\"" R1 "\",\"paths\":[\"/a\",\"~/a/(?<x>[0-9])\","
+                      "\"~/a/(?<x>[0-9]+)(?<y>z)?\"]}");
+    assert_int_equal(quarantined(f).count, 0);
+    assert_int_equal(capture(f, "/a/12/b", 3, "x", &text), WEIR_NOT_FOUND);
+    assert_int_equal(capture(f, "/a/12/b", 5, "x", &text), WEIR_OK);
+    assert_true(weir_str_is(text, "12"));
+    assert_int_equal(capture(f, "/a/1", 4, "x", &text), WEIR_OK);
+    assert_true(weir_str_is(text, "1"));
+    assert_int_equal(capture(f, "/a/12/b", 5, "y", &text), WEIR_NOT_FOUND); /* no part of it */
+    assert_int_equal(capture(f, "/a/12/b", 5, "1", &text), WEIR_NOT_FOUND);
+    assert_int_equal(capture(f, "/b", 2, "x", &text), WEIR_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +252,7 @@ int main(void)
         TEST(what_is_said_of_an_upstream_is_what_is_read),
         TEST(who_is_to_be_probed_is_known_without_a_search),
         TEST(a_change_concerns_its_upstream_alone),
+        TEST(a_capture_is_of_the_expression_that_matched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

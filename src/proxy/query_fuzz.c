@@ -27,6 +27,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(second);
     }
     free(out);
+    out = malloc(weir_query_values_bytes(query));
+    if (out != NULL && weir_query_values(query, name, out, &len))
+        weir_assert(len <= weir_query_values_bytes(query));
+    free(out);
     weir_media_accepted(query);
     return 0;
 }

@@ -76,6 +76,46 @@ static void a_query_that_lacks_the_argument_is_left_alone(void **state)
     assert_int_equal(len, 7);
 }
 
+static void values_of_an_argument_are_one_text(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {
+        { "foo=a", "foo", "a" },
+        { "foo", "foo", "true" },
+        { "foo=", "foo", "" },
+        { "foo=s&foo&foo=1&foo=", "foo", ",1,s,true" },
+        { "bar=1&f%6fo=%41+b&foo=%2c", "foo", ",,A b" },
+        { "foo=2&x=&foo=10&foo=1", "foo", "1,10,2" },
+    };
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
+        weir_str_t query = weir_str(rows[i][0]);
+        char *out = weir_malloc(weir_query_values_bytes(query));
+        size_t len = 0;
+        assert_true(weir_query_values(query, weir_str(rows[i][1]), out, &len));
+        assert_true(weir_str_is((weir_str_t){ out, len }, rows[i][2]));
+        weir_free(out);
+    }
+    char none[1024];
+    size_t len = 7;
+    assert_false(weir_query_values(WEIR_STR("a=1"), WEIR_STR("foo"), none, &len));
+    assert_int_equal(len, 7);
+}
+
+/* Those that are looked at, and no more. */
+static void a_hundred_values_fit(void **state)
+{
+    (void)state;
+    char text[400];
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = i % 2 ? '&' : 'a';
+    weir_str_t query = { text, sizeof(text) };
+    char *out = weir_malloc(weir_query_values_bytes(query));
+    size_t len = 0;
+    assert_true(weir_query_values(query, WEIR_STR("a"), out, &len));
+    assert_int_equal(len, WEIR_QUERY_ARGUMENTS_MAX * 5 - 1);
+    weir_free(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -83,6 +123,8 @@ int main(void)
         cmocka_unit_test(broken_escapes_stand_for_themselves),
         cmocka_unit_test(taking_an_argument_out_encodes_the_rest_anew),
         cmocka_unit_test(a_query_that_lacks_the_argument_is_left_alone),
+        cmocka_unit_test(values_of_an_argument_are_one_text),
+        cmocka_unit_test(a_hundred_values_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
