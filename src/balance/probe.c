@@ -9,18 +9,21 @@ static void append_text(weir_buffer_t *out, weir_str_t text)
             weir_buffer_byte(out, text.data[i]);
 }
 
+static bool append_header(void *context, weir_str_t name, weir_str_t value)
+{
+    weir_buffer_t *out = context;
+    append_text(out, name);
+    weir_buffer_append(out, WEIR_STR(": "));
+    append_text(out, value);
+    return weir_buffer_append(out, WEIR_STR("\r\n")) == WEIR_OK;
+}
+
 int weir_probe_request(const weir_probes_t *probes, weir_str_t host, weir_buffer_t *out)
 {
-    weir_str_t name, value;
     weir_buffer_append(out, WEIR_STR("GET "));
     append_text(out, probes->path.data != NULL ? probes->path : WEIR_STR("/"));
     weir_buffer_append(out, WEIR_STR(" HTTP/1.0\r\n"));
-    for (size_t i = 0; weir_probes_header(probes, i, &name, &value); i++) {
-        append_text(out, name);
-        weir_buffer_append(out, WEIR_STR(": "));
-        append_text(out, value);
-        weir_buffer_append(out, WEIR_STR("\r\n"));
-    }
+    weir_probes_headers(probes, append_header, out);
     weir_buffer_append(out, WEIR_STR("Host: "));
     append_text(out, host);
     return weir_buffer_append(out, WEIR_STR("\r\n\r\n"));

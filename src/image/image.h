@@ -415,7 +415,7 @@ typedef struct weir_probes {
     uint32_t timeout_ms, healthy_interval_ms, unhealthy_interval_ms, concurrency;
     weir_str_t path, sni; /* sni: data NULL if unset */
     bool verify;
-    const void *headers; /* weir_probes_header() */
+    const void *headers; /* weir_probes_headers() */
     size_t headers_bytes;
     unsigned header_count;
 } weir_probes_t;
@@ -453,9 +453,10 @@ int weir_reader_targets(weir_reader_t *reader, const weir_uuid_t *upstream,
 int weir_reader_probed(weir_reader_t *reader,
                        int (*each)(void *context, const weir_uuid_t *upstream, weir_error_t *err),
                        void *context, weir_error_t *err);
-/* The nth (from 0) header of a probe, with the nth of its values; false: there are fewer. */
-bool weir_probes_header(const weir_probes_t *probes, size_t nth, weir_str_t *ret_name,
-                        weir_str_t *ret_value);
+/* Every header of a probe, one call for each of its values, until `each` says false. */
+void weir_probes_headers(const weir_probes_t *probes,
+                         bool (*each)(void *context, weir_str_t name, weir_str_t value),
+                         void *context);
 
 /* As weir_reader_route_stands(): does `host` of a service still name the upstream that it
  * did, or still none? */

@@ -21,6 +21,12 @@ static int look_at_entry(void *context, const place_t *place, const router_entry
     return ++*(size_t *)context < 10000 ? WEIR_OK : WEIR_TOO_LARGE;
 }
 
+static bool look_at_header(void *context, weir_str_t name, weir_str_t value)
+{
+    (void)context;
+    return name.len + value.len < RECORD_BYTES_MAX;
+}
+
 static void view_all(weir_str_t record)
 {
     route_view_t route;
@@ -47,11 +53,9 @@ static void view_all(weir_str_t record)
     view_plugin(record, &plugin);
     view_target(record, &target);
     if (view_upstream(record, &upstream)) {
-        weir_str_t name, value;
         weir_statuses_has(&upstream.passive.healthy, 200);
         weir_statuses_has(&upstream.active.unhealthy, 200);
-        for (size_t i = 0; weir_probes_header(&upstream.probes, i, &name, &value); i++)
-            continue;
+        weir_probes_headers(&upstream.probes, look_at_header, NULL);
     }
     view_quarantined(record, &quarantined);
     told_t told;

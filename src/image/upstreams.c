@@ -223,20 +223,21 @@ bool view_target(weir_str_t record, target_view_t *ret)
     return !in.bad && ret->target.host.data != NULL;
 }
 
-bool weir_probes_header(const weir_probes_t *probes, size_t nth, weir_str_t *ret_name,
-                        weir_str_t *ret_value)
+void weir_probes_headers(const weir_probes_t *probes,
+                         bool (*each)(void *context, weir_str_t name, weir_str_t value),
+                         void *context)
 {
     record_in_t in = { probes->headers, probes->headers_bytes, false };
-    for (unsigned h = 0; h < probes->header_count && !in.bad; h++) {
-        *ret_name = get_str(&in);
+    bool more = true;
+    for (unsigned h = 0; more && h < probes->header_count; h++) {
+        weir_str_t name = get_str(&in);
         unsigned values = get_u16(&in);
-        for (unsigned v = 0; v < values && !in.bad; v++) {
-            *ret_value = get_str(&in);
-            if (nth-- == 0)
-                return !in.bad && ret_name->data != NULL && ret_value->data != NULL;
+        for (unsigned v = 0; more && v < values; v++) {
+            weir_str_t value = get_str(&in);
+            more = !in.bad && name.data != NULL && value.data != NULL && each(context, name, value);
         }
+        more = more && !in.bad;
     }
-    return false;
 }
 
 /* -- what follows from a record ------------------------------------------------------------------
