@@ -238,6 +238,15 @@ def test_all_workers_know_who_is_out_and_a_reload_does_not_forget(cluster):
     assert set(balanced.count(30)) == {two.port}
 
 
+def test_a_retry_that_finds_nobody_is_a_503(cluster):
+    balanced = Balanced(cluster, [f"127.0.0.1:{ports.free()}"], **passive(tcp_failures=1))
+    reply = cluster.served(balanced.path, 503, headers={"Accept": "application/json"})
+    seen = [reply.json["message"]]
+    seen += [balanced.get(headers={"Accept": "application/json"}).json["message"] for _ in range(3)]
+    assert seen == ["The upstream server is currently unavailable"] + 3 * [
+        "failure to get a peer from the ring-balancer"]
+
+
 def test_what_the_gateway_answers_itself_says_nothing_of_a_target(cluster, three):
     balanced = Balanced(cluster, [at(three[0])], **passive(http_failures=1)).ready()
     cluster.admin.post(f"/routes/{balanced.route['id']}/plugins", name="request-termination",

@@ -309,8 +309,12 @@ static void connect_to(probe_t *probe)
     probe->peer.log_error = NGX_ERROR_INFO;
     ngx_int_t rc = ngx_event_connect_peer(&probe->peer);
     ngx_connection_t *c = probe->peer.connection;
-    if ((rc != NGX_OK && rc != NGX_AGAIN) || c == NULL) {
+    if (rc == NGX_DECLINED) {
         end_with(probe, WEIR_HEALTH_TCP_FAILURE);
+        return;
+    }
+    if ((rc != NGX_OK && rc != NGX_AGAIN) || c == NULL) {
+        end(probe); /* we lack sockets or memory: that says nothing of the target */
         return;
     }
     c->data = probe;

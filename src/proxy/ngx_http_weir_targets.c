@@ -310,7 +310,11 @@ bool ngx_http_weir_balance_resolve(ngx_http_weir_balance_t *balance)
 {
     if (balance->refresh_at != 0 && balance->refresh_at <= ngx_time())
         ask(balance);
-    return balance->unanswered == 0;
+    if (balance->unanswered > 0)
+        return false;
+    if (balance->places == NULL)
+        renew_places(balance); /* there was no memory for it */
+    return true;
 }
 
 /* -- from the image ------------------------------------------------------------------------------
