@@ -28,7 +28,7 @@ typedef struct probed_s {
     ngx_uint_t at, running;
     bool asked[2];         /* who is asked in the round */
     unsigned starting : 1; /* probes are being started */
-    unsigned stale : 1; /* it has changed: no more rounds with what is known */
+    unsigned stale : 1;    /* it has changed: no more rounds with what is known */
     unsigned gone : 1;
     ngx_ssl_t ssl; /* ctx NULL: not made yet */
 } probed_t;
