@@ -251,13 +251,13 @@ void weir_balancer_release(weir_balancer_t *balancer, int peer)
     balancer->peers[peer].connections--;
 }
 
-void weir_balancer_latency(weir_balancer_t *balancer, int number, uint32_t ms, uint64_t now_ms)
+void weir_balancer_latency(weir_balancer_t *balancer, int peer, uint32_t ms, uint64_t now_ms)
 {
-    weir_assert(number >= 0 && (size_t)number < balancer->count);
-    peer_t *peer = &balancer->peers[number];
-    double old = peer->latency_ms < 0 ? average_latency(balancer) : peer->latency_ms;
-    double age = peer->latency_ms < 0 ? DECAY_MS : (double)(now_ms - peer->latency_at);
+    weir_assert(peer >= 0 && (size_t)peer < balancer->count);
+    peer_t *at = &balancer->peers[peer];
+    double old = at->latency_ms < 0 ? average_latency(balancer) : at->latency_ms;
+    double age = at->latency_ms < 0 ? DECAY_MS : (double)(now_ms - at->latency_at);
     double share = exp(-age / DECAY_MS);
-    peer->latency_ms = old * share + ms * (1 - share);
-    peer->latency_at = now_ms;
+    at->latency_ms = old * share + ms * (1 - share);
+    at->latency_at = now_ms;
 }

@@ -81,7 +81,7 @@ static void fill(fixture_t *f)
 static void an_upstream_has_its_targets_and_no_others(void **state)
 {
     fixture_t *f = *state;
-    weir_upstream_t upstream;
+    weir_upstream_t upstream = { .slots = 0 };
     fill(f);
     assert_int_equal(named(f, "one.test", &upstream), WEIR_OK);
     assert_int_equal(upstream.slots, 10000);
@@ -120,7 +120,7 @@ static void a_refused_target_is_no_target(void **state)
 static void a_renamed_upstream_is_found_by_its_new_name(void **state)
 {
     fixture_t *f = *state;
-    weir_upstream_t upstream;
+    weir_upstream_t upstream = { .slots = 0 };
     fill(f);
     fixture_put_alone(f, "upstreams", UPSTREAM(U1, "new.test", ""));
     assert_int_equal(named(f, "one.test", &upstream), WEIR_NOT_FOUND);

@@ -78,6 +78,7 @@ void ngx_http_weir_balance_release(ngx_http_weir_balance_t *balance)
 
 static void forget(ngx_http_weir_balance_t *balance)
 {
+    weir_assert(balance->queue.next != NULL && balance->chain.next != NULL); /* in both lists */
     ngx_queue_remove(&balance->queue);
     ngx_queue_remove(&balance->chain);
     known.bytes -= balance->bytes;
@@ -211,6 +212,7 @@ static void wake(ngx_http_weir_balance_t *balance)
         ngx_http_weir_choice_t *choice = ngx_queue_data(q, ngx_http_weir_choice_t, queue);
         ngx_http_request_t *r = choice->ctx->r;
         ngx_connection_t *c = r->connection;
+        weir_assert(q->next != NULL);
         ngx_queue_remove(q);
         choice->waiting = 0;
         ngx_http_set_log_request(c->log, r);
