@@ -676,4 +676,19 @@ int weir_request_fail(weir_request_t *request, int status, weir_str_t message)
     return fixture_end(request, status, FIXTURE_ABSENT, message);
 }
 
+/* A record that was cut short, wherever, is an error of access: nobody passes by it. */
+static inline void fixture_record_cut_short(const char *name, const char *config)
+{
+    weir_buffer_t record;
+    fixture_compile(name, config, &record);
+    for (size_t len = 0; len < record.len; len++) {
+        weir_request_t request;
+        fixture_init(&request, "GET", "/");
+        assert_int_equal(fixture_access(&request, name, (weir_str_t){ record.data, len }),
+                         WEIR_PHASE_ERROR);
+        fixture_release(&request);
+    }
+    weir_buffer_release(&record);
+}
+
 #endif

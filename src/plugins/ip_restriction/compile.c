@@ -60,7 +60,7 @@ static int read_range(weir_str_t text, range_t *ret, size_t *ret_bytes)
         return WEIR_INVALID;
     for (size_t i = 0; i < *ret_bytes; i++) {
         unsigned fixed = bits > 8 * i ? (unsigned)(bits - 8 * i) : 0;
-        unsigned char mask = fixed >= 8 ? 0xff : (unsigned char)(0xff00 >> fixed);
+        unsigned char mask = (unsigned char)(0xff00 >> (fixed < 8 ? fixed : 8));
         ret->first[i] &= mask;
         ret->last[i] = (unsigned char)(ret->first[i] | (unsigned char)~mask);
     }
