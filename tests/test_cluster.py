@@ -78,7 +78,6 @@ def test_a_deleted_consumer_takes_its_keys_along(cluster):
     cluster.served(path, 401, headers={"apikey": name + "-key"})
 
 
-@pytest.mark.xfail(reason="upstreams are a later delivery", strict=True)
 def test_targets_of_an_upstream_are_balanced_and_can_be_taken_out(cluster, module_nodes):
     first, second = module_nodes.upstream(), module_nodes.upstream()
     name = cluster.name("upstream")
