@@ -187,6 +187,12 @@ class Node:
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass
+        # It takes a while to die; whoever looks meanwhile finds everything running.
+        deadline = time.monotonic() + 20
+        while number == signal.SIGKILL and any(alive(pid) for pid in victims):
+            if time.monotonic() > deadline:
+                raise Failed(f"still there after kill -9: {[pid for pid in victims if alive(pid)]}")
+            time.sleep(0.002)
         return victims
 
     def end(self):
