@@ -211,5 +211,5 @@ int index_route(writer_t *w, const weir_uuid_t *route, weir_str_t record, bool a
     int rc = touch_entity(w, WEIR_ROUTES, route, err);
     if (rc != WEIR_OK)
         return rc;
-    return router_entries(route, &view, w->documented_order, change_entry, &change, err);
+    return router_entries(route, &view, w->documented_order, change_entry, &change);
 }

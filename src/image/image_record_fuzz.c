@@ -43,7 +43,7 @@ static void view_all(weir_str_t record)
     uint64_t version;
     size_t entries = 0;
     if (view_route(record, &route))
-        router_entries(&some_id, &route, record.len % 2, look_at_entry, &entries, NULL);
+        router_entries(&some_id, &route, record.len % 2, look_at_entry, &entries);
     view_service(record, &service);
     view_consumer(record, &consumer);
     view_credential(record, &credential);

@@ -82,7 +82,7 @@ size_t bucket_key(const place_t *place, bool whole, uint8_t out[KEY_BYTES_MAX]);
 /* Every entry of a route, with its place. */
 int router_entries(const weir_uuid_t *route, const route_view_t *view, bool documented_order,
                    int (*each)(void *context, const place_t *place, const router_entry_t *entry),
-                   void *context, weir_error_t *err);
+                   void *context);
 
 /* entries.c: adds or takes away all of a route. */
 int index_route(writer_t *w, const weir_uuid_t *route, weir_str_t record, bool add,
