@@ -42,11 +42,10 @@ def pin(pids, processors):
         subprocess.run(["taskset", "-acp", ",".join(map(str, processors)), str(pid)], capture_output=True, check=False)
 
 
-def as_traffic(pids, policy=os.SCHED_OTHER):
-    """Processes of one thread each: where the traffic is, with its priority."""
+def as_traffic(pids):
+    """Where the traffic is, with its priority."""
     pin(pids, TRAFFIC)
     for pid in pids:
-        os.sched_setscheduler(pid, policy, os.sched_param(0))
         try:
             os.setpriority(os.PRIO_PROCESS, pid, PRIORITY)
         except PermissionError:
@@ -229,7 +228,8 @@ end
 def traffic(data, upstream, pause_ms, seconds):
     """One run of wrk: requests a second, p50, p99, the worker's time for a request, answers other than 2xx and 3xx."""
     port, workers = data.proxy_address[1], data.workers()
-    as_traffic([*workers, *upstream], os.SCHED_OTHER if pause_ms else os.SCHED_BATCH)
+    for pid in (*workers, *upstream):  # of one thread each
+        os.sched_setscheduler(pid, os.SCHED_OTHER if pause_ms else os.SCHED_BATCH, os.sched_param(0))
     used = precise_cpu_ns(workers)
     done = subprocess.run(["nice", "-n", str(PRIORITY), "chrt", "--other" if pause_ms else "--batch", "0",
                            "taskset", "-c", ",".join(map(str, TRAFFIC)), "wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s",

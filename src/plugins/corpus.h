@@ -379,4 +379,13 @@ static inline unsigned corpus_play(const char *name, unsigned *ret_played)
     return corpus.different;
 }
 
+/* All but `different` steps come out as recorded, and more than `least` were played. */
+static inline void corpus_assert(const char *name, unsigned different, unsigned least)
+{
+    unsigned played = 0;
+    assert_int_equal(corpus_play(name, &played), different);
+    print_message("%u steps\n", played);
+    assert_true(played > least);
+}
+
 #endif

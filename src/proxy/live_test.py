@@ -16,7 +16,6 @@ import os
 import pathlib
 import random
 import socket
-import socketserver
 import ssl
 import struct
 import subprocess
@@ -26,8 +25,9 @@ import threading
 import time
 import uuid
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[2] / "tests")]
 import replay_image
+from weir.names import NameServer
 
 BUILD = sys.argv[1]
 PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 24200
@@ -90,28 +90,6 @@ class Secure(http.server.ThreadingHTTPServer):
         request.close()
 
 
-class Names(socketserver.BaseRequestHandler):
-    """A name server: NAME -> address, anything else does not exist."""
-    table, asked = {}, []
-
-    def handle(self):
-        data, sock = self.request
-        labels, at = [], 12
-        while data[at]:
-            labels.append(data[at + 1:at + 1 + data[at]].decode())
-            at += data[at] + 1
-        question, name = data[12:at + 5], ".".join(labels)
-        self.asked.append(name)
-        address = self.table.get(name)
-        if address == "fail":
-            sock.sendto(data[:2] + struct.pack(">HHHHH", 0x8182, 1, 0, 0, 0) + question, self.client_address)
-        elif address is None or struct.unpack(">H", data[at + 1:at + 3])[0] != 1:
-            sock.sendto(data[:2] + struct.pack(">HHHHH", 0x8183, 1, 0, 0, 0) + question, self.client_address)
-        else:
-            answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(address)
-            sock.sendto(data[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0) + question + answer, self.client_address)
-
-
 def slow(port):
     """Says how many bytes of a body have come, as they come."""
     listener = socket.create_server(("127.0.0.1", port))
@@ -166,12 +144,12 @@ class World:
         context.load_cert_chain(f"{leaf}.crt", f"{leaf}.key")
         context.load_verify_locations(f"{self.good.path}.crt")
         context.verify_mode = ssl.CERT_OPTIONAL
-        for server in (Secure(SECURE, context), http.server.ThreadingHTTPServer(("127.0.0.1", PLAIN), Echo),
-                       socketserver.ThreadingUDPServer(("127.0.0.1", NAMES), Names)):
+        for server in (Secure(SECURE, context), http.server.ThreadingHTTPServer(("127.0.0.1", PLAIN), Echo)):
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, daemon=True).start()
         slow(SLOW)
-        Names.table.update({"up.test": "127.0.0.1", "broken.test": "fail"})
+        self.names = NameServer(port=NAMES)
+        self.names.table.update({"up.test": ["127.0.0.1"], "broken.test": "fail"})
         prefix = pathlib.Path(folder) / "node"
         prefix.mkdir()
         self.node = replay_image.Node(BUILD, str(prefix), PORT,
@@ -227,7 +205,7 @@ def names_come_from_the_hosts_file_and_from_name_servers(world):
     world.load([{"host": "localhost", "port": PLAIN}, {"host": "up.test", "port": PLAIN}])
     assert world.echo("/1")["headers"]["Host"] == f"localhost:{PLAIN}"
     assert world.echo("/2")["headers"]["Host"] == f"up.test:{PLAIN}"
-    assert "localhost" not in Names.asked and "up.test" in Names.asked
+    assert "localhost" not in world.names.asked and "up.test" in world.names.asked
 
 
 def names_that_do_not_exist_are_503_and_dead_servers_500(world):

@@ -36,7 +36,7 @@ static void look(ngx_table_elt_t *header, weir_str_t name, ngx_table_elt_t **ret
 /* In one walk, and few names are as long as these. */
 static present_t find_present(ngx_http_request_t *r)
 {
-    present_t present = { NULL, NULL, NULL };
+    present_t present = { .via = NULL };
     ngx_list_part_t *part = &r->headers_out.headers.part;
     for (; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;

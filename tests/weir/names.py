@@ -12,7 +12,7 @@ from . import ports
 class NameServer:
     """`table`: name -> list of IPv4 addresses, or "fail"; other names do not exist."""
 
-    def __init__(self, ttl=60):
+    def __init__(self, ttl=60, port=None):
         self.table, self.asked = {}, []
         self.ttl, self.delay_s = ttl, 0.0
         names = self
@@ -23,7 +23,7 @@ class NameServer:
                 time.sleep(names.delay_s)
                 sock.sendto(names.answer(data), self.client_address)
 
-        self.port = ports.free()
+        self.port = port or ports.free()
         self.address = f"127.0.0.1:{self.port}"
         self.server = socketserver.ThreadingUDPServer(("127.0.0.1", self.port), Handler)
         self.server.daemon_threads = True
