@@ -372,6 +372,9 @@ static int absolute_path(weir_str_t text, const char *name, weir_buffer_t *out, 
     }
     while (text.len > 1 && text.data[text.len - 1] == '/')
         text.len--;
+    /* A blank there would be lost when the setting is written to a file and read again. */
+    if (text.len != weir_str_trim(text).len)
+        return weir_error_set(err, WEIR_INVALID, name, "a path must not end in a blank");
     weir_buffer_append(out, text);
     if (out->len >= PATH_BYTES_MAX)
         return weir_error_set(err, WEIR_TOO_LARGE, name, "a path longer than %d bytes",

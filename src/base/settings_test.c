@@ -280,6 +280,8 @@ static void bad_values_are_refused_with_what_is_allowed(void **state)
         { "real_ip_header = X; return 200", "real_ip_header", "none of" },
         { "nginx_http_gzip = on; return 200", "nginx_http_gzip", "one directive" },
         { "prefix = /tmp/\x01", "prefix", "control characters" },
+        { "prefix = /tmp/a /", "prefix", "end in a blank" },
+        { "ssl_cert = /a.crt /, /b.crt\nssl_cert_key = /k", "ssl_cert", "end in a blank" },
         { "ssl_cert = /a.crt", "ssl_cert_key", "together" },
         { "cluster_cert_key = /a.key", "cluster_cert", "together" },
         { "ssl_cipher_suite = custom", "ssl_ciphers", "custom" },
