@@ -146,11 +146,10 @@ static int judge_row(weir_batch_t *batch, prepared_t *p, before_t before, weir_e
 
 int put_prepared(weir_batch_t *batch, prepared_t *p, weir_error_t *err)
 {
-    enum { COOL_EVERY = 128 }; /* each page that is touched brings its neighbours */
     links_t nothing = { .count = 0 };
     before_t before = BEFORE_NOTHING;
     if (batch->image->filling)
-        cool_each(batch->image, ++batch->puts, COOL_EVERY);
+        cool_sometimes(batch->image, ++batch->puts);
     int rc = bucket_check(batch, &p->told.id, err);
     if (rc == WEIR_OK)
         rc = put_document(batch, p, &before, err);

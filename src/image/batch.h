@@ -155,8 +155,6 @@ int pending_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
 
 /* -- verify.c, verify_index.c ------------------------------------------------------------------ */
 
-enum { VERIFY_COOL_EVERY = 256 }; /* pages of all indexes are touched, with neighbours */
-
 typedef struct verify {
     weir_image_t *image;
     MDB_txn *txn;

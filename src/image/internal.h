@@ -231,8 +231,9 @@ uint64_t new_generation(void);
 int recover_switch(const char *path, weir_error_t *err);
 extern bool image_test_without_exchange; /* as if the file system had no exchange */
 
-/* For walks over the whole image: lets go of the map each `every` calls. */
-void cool_each(weir_image_t *image, uint64_t count, unsigned every);
+/* For each step of what goes through the whole image, `count` of them until now: lets go of
+ * the map whenever much of it has become resident. */
+void cool_sometimes(weir_image_t *image, uint64_t count);
 
 /* sums.c: the key, from the state database; none is fine. */
 int sums_open(weir_image_t *image, MDB_txn *txn, weir_error_t *err);

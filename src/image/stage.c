@@ -266,6 +266,10 @@ int weir_image_switch(weir_image_t **live, weir_image_t *stage, weir_error_t *er
 
 /* -- memory ----------------------------------------------------------------------------------- */
 
+/* Each page that is touched brings up to 15 neighbours with it, and of an image much larger
+ * than this most are never looked at again. */
+enum { COOL_ABOVE_BYTES = 40 * 1024 * 1024, COOL_EVERY = 64 };
+
 /* Where the map is: LMDB does not say. `inside` is an address in it. */
 static bool find_map(const void *inside, void **ret, size_t *ret_bytes)
 {
@@ -310,8 +314,22 @@ void weir_image_cool(weir_image_t *image)
         madvise(image->map, image->map_length, MADV_DONTNEED);
 }
 
-void cool_each(weir_image_t *image, uint64_t count, unsigned every)
+/* Pages of files that this process has mapped just now; UINT64_MAX: cannot be read. */
+static uint64_t mapped_pages(void)
 {
-    if (count % every == 0)
+    char text[128]; /* "SIZE RESIDENT SHARED ..." */
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    const char *at = strchr(text, ' ');
+    at = at != NULL ? strchr(at + 1, ' ') : NULL;
+    return at != NULL ? strtoull(at, NULL, 10) : UINT64_MAX;
+}
+
+void cool_sometimes(weir_image_t *image, uint64_t count)
+{
+    if (count % COOL_EVERY == 0 && mapped_pages() > COOL_ABOVE_BYTES / (uint64_t)getpagesize())
         weir_image_cool(image);
 }

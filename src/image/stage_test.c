@@ -555,13 +555,13 @@ static long resident_kb(void)
     return kb;
 }
 
-static void cooling_gives_the_map_back(void **state)
+/* So many documents of 100 KB, of an image without a reader that has a map of its own. */
+static void fill_with_large(fixture_t *f, unsigned count)
 {
-    fixture_t *f = *state;
     static char text[100000];
     memset(text, 'x', sizeof(text) - 1);
     fixture_begin(f, true);
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < count; i++) {
         weir_json_t *row = weir_json_new_object();
         char id[64];
         snprintf(id, sizeof(id), "40000000-0000-4000-8000-%012u", i);
@@ -571,14 +571,32 @@ static void cooling_gives_the_map_back(void **state)
         weir_json_free(row);
     }
     fixture_commit(f);
-    weir_reader_close(f->reader); /* it has a map of its own */
+    weir_reader_close(f->reader);
     f->reader = NULL;
+}
+
+static void cooling_gives_the_map_back(void **state)
+{
+    fixture_t *f = *state;
+    fill_with_large(f, 200);
     fixture_ok(f, weir_image_set_digest_key(f->image, &some_key, &f->err)); /* reads all */
     long before = resident_kb();
     weir_image_cool(f->image);
     long after = resident_kb();
     assert_true(before - after > 200 * 90);
     assert_int_equal(state_of(f).entities, 200);
+}
+
+static void a_walk_over_all_of_it_holds_some_of_it_in_memory(void **state)
+{
+    enum { COUNT = 1500, HELD_KB = 60 * 1024 };
+    fixture_t *f = *state;
+    fill_with_large(f, COUNT);
+    weir_image_cool(f->image);
+    long before = resident_kb();
+    fixture_ok(f, weir_image_set_digest_key(f->image, &some_key, &f->err)); /* reads all */
+    assert_true(COUNT * 90L > 2 * HELD_KB);
+    assert_true(resident_kb() - before < HELD_KB);
 }
 
 int main(void)
@@ -598,6 +616,7 @@ int main(void)
         cmocka_unit_test(a_full_map_of_a_stage_grows),
         TEST(no_failing_allocation_switches_to_half_a_set),
         TEST(cooling_gives_the_map_back),
+        TEST(a_walk_over_all_of_it_holds_some_of_it_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -266,8 +266,6 @@ int weir_image_sums(weir_image_t *image, weir_digest_t *sums, weir_error_t *err)
 
 /* -- all anew ----------------------------------------------------------------------------- */
 
-enum { COOL_EVERY = 4096 }; /* documents are neighbours */
-
 typedef struct summing {
     weir_image_t *image;
     uint64_t count;
@@ -286,7 +284,7 @@ static int sum_one(void *context, MDB_val key, MDB_val value, weir_error_t *err)
     if (key.mv_size != ID_BYTES)
         return weir_error_set(err, WEIR_CORRUPT, NULL, "the key of a document is damaged");
     memcpy(k.bytes, key.mv_data, ID_BYTES);
-    cool_each(s->image, ++s->count, COOL_EVERY);
+    cool_sometimes(s->image, ++s->count);
     int rc = told_get(s->txn, s->image->dbi[DB_TOLD], s->told, &k, &told, err);
     if (rc == WEIR_OK)
         rc = told_hash(s->digester, &told, val_str(value), &hash, err);

@@ -143,7 +143,7 @@ static int check_one_record(void *context, MDB_val key, MDB_val value, weir_erro
     if (key.mv_size != ID_BYTES)
         return weir_error_set(err, WEIR_CORRUPT, NULL, "the key of a record is damaged");
     memcpy(k.bytes, key.mv_data, ID_BYTES);
-    cool_each(x->v->image, ++x->records, VERIFY_COOL_EVERY);
+    cool_sometimes(x->v->image, ++x->records);
     int rc = verify_get(x->v, DB_DOCUMENTS, key, &document);
     if (rc != WEIR_OK && rc != WEIR_NOT_FOUND)
         return rc;
