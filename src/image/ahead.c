@@ -1,11 +1,11 @@
-/* ahead.c -- many rows into a batch, by two threads: one goes ahead and prepares what
- * needs no transaction (prepare.c), the caller's puts what is prepared.
+/* ahead.c -- many rows into a batch, by two threads. What needs no transaction (prepare.c)
+ * is prepared by both, a few rows at a time: one goes ahead, the caller's helps whenever
+ * what comes next is not made yet. Only the caller's puts, in the order of the rows.
  *
- * The slots between them are a ring. A slot belongs to the one who goes ahead until it is
- * among the `made` ones, and again when it is among the `used` ones; both counters change
- * under the lock, a few rows at a time. Nothing outlives the call, so there is nothing to
- * resume or to throw away when a connection is cut. Without a thread to be had everything
- * is done by the caller's.
+ * The slots between them are a ring. Those of a step belong to whoever claimed it until
+ * they are made, and then to the caller's until they are used; all of that changes under
+ * the lock. Nothing outlives the call, so there is nothing to resume or to throw away when
+ * a connection is cut. Without a thread to be had the caller's does everything.
  *
  * Whether something is good that a row refers to is asked ahead as well, in a read
  * transaction: of what was committed before the batch. It holds while the batch takes
@@ -16,8 +16,9 @@
 
 enum {
     AHEAD_MIN = 256, /* fewer rows are not worth a thread */
-    AHEAD_SLOTS = 128,
-    AHEAD_STEP = 32, /* rows that change hands at once */
+    AHEAD_STEP = 32, /* rows that are claimed at once */
+    AHEAD_STEPS = 4, /* of the ring */
+    AHEAD_SLOTS = AHEAD_STEPS * AHEAD_STEP,
 };
 
 typedef struct ahead {
@@ -25,19 +26,20 @@ typedef struct ahead {
     const weir_batch_row_t *rows;
     size_t count;
     uint64_t version;          /* of the records */
-    weir_digester_t *digester; /* NULL: no hashes */
-    MDB_txn *txn;              /* NULL: nothing is asked */
+    weir_digester_t *digester; /* of the one who goes ahead; NULL: no hashes */
+    MDB_txn *txn;              /* the same one's; NULL: nothing is asked */
     MDB_dbi records;
     prepared_t *slots;
     int *codes; /* what became of the document of a slot */
     weir_error_t *errors;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    size_t made, used; /* rows */
+    size_t claimed, used; /* rows */
+    bool made[AHEAD_STEPS];
     bool stop;
 } ahead_t;
 
-/* -- the one who goes ahead -------------------------------------------------------------- */
+/* -- both: preparing ------------------------------------------------------------------------ */
 
 static void ask_for_links(const ahead_t *a, prepared_t *p)
 {
@@ -48,8 +50,9 @@ static void ask_for_links(const ahead_t *a, prepared_t *p)
     }
 }
 
-/* What fails but the document is tried again, and said, by the one who puts. */
-static void prepare(ahead_t *a, size_t at)
+/* What fails but the document is tried again, and said, when it is put. The hash, and what
+ * the links lead to, are left to that as well if this is the one who puts. */
+static void prepare(const ahead_t *a, size_t at, bool puts)
 {
     size_t slot = at % AHEAD_SLOTS;
     prepared_t *p = &a->slots[slot];
@@ -58,61 +61,82 @@ static void prepare(ahead_t *a, size_t at)
     if (a->rows[at].row == NULL)
         return;
     int rc = a->codes[slot] = prepare_document(&a->rows[at], p, &a->errors[slot]);
-    if (rc == WEIR_OK && a->digester != NULL)
+    if (rc == WEIR_OK && a->digester != NULL && !puts)
         rc = prepare_hash(a->digester, p, NULL);
     if (rc != WEIR_OK || p->schema == NULL || prepare_entity(p, NULL) != WEIR_OK)
         return;
-    ask_for_links(a, p);
+    if (!puts)
+        ask_for_links(a, p);
     prepare_record(a->options, a->version, p);
 }
 
-/* Until there is room for some more. False: nobody wants it. */
-static bool wait_for_room(ahead_t *a, size_t end)
+static size_t step_end(const ahead_t *a, size_t at)
 {
-    pthread_mutex_lock(&a->lock);
-    while (!a->stop && end - a->used > AHEAD_SLOTS)
-        pthread_cond_wait(&a->changed, &a->lock);
-    bool go_on = !a->stop;
-    pthread_mutex_unlock(&a->lock);
-    return go_on;
+    return at + AHEAD_STEP < a->count ? at + AHEAD_STEP : a->count;
 }
+
+static bool *made(ahead_t *a, size_t at)
+{
+    return &a->made[at / AHEAD_STEP % AHEAD_STEPS];
+}
+
+static bool is_room(const ahead_t *a)
+{
+    return a->claimed < a->count && step_end(a, a->claimed) - a->used <= AHEAD_SLOTS;
+}
+
+/* The next step is prepared, without the lock that is held before and after. */
+static void make_step(ahead_t *a, bool puts)
+{
+    size_t at = a->claimed;
+    size_t end = step_end(a, at);
+    *made(a, at) = false;
+    a->claimed = end;
+    pthread_mutex_unlock(&a->lock);
+    for (size_t i = at; i < end; i++)
+        prepare(a, i, puts);
+    pthread_mutex_lock(&a->lock);
+    *made(a, at) = true;
+    pthread_cond_signal(&a->changed);
+}
+
+/* -- the one who goes ahead -------------------------------------------------------------- */
 
 static void *go_ahead(void *context)
 {
     ahead_t *a = context;
-    for (size_t at = 0; at < a->count;) {
-        size_t end = at + AHEAD_STEP < a->count ? at + AHEAD_STEP : a->count;
-        if (!wait_for_room(a, end))
-            break;
-        for (; at < end; at++)
-            prepare(a, at);
-        pthread_mutex_lock(&a->lock);
-        a->made = end;
-        pthread_cond_signal(&a->changed);
-        pthread_mutex_unlock(&a->lock);
+    pthread_mutex_lock(&a->lock);
+    while (!a->stop && a->claimed < a->count) {
+        if (is_room(a))
+            make_step(a, false);
+        else
+            pthread_cond_wait(&a->changed, &a->lock);
     }
+    pthread_mutex_unlock(&a->lock);
     return NULL;
 }
 
 /* -- the one who puts --------------------------------------------------------------------- */
 
-static int put_one(weir_batch_t *batch, const weir_batch_row_t *row, weir_error_t *err)
-{
-    return row->row != NULL ? put_row(batch, row, err)
-                            : weir_batch_delete_id(batch, row->type, &row->id, err);
-}
-
-/* All before `at` are put. How many are made. */
-static size_t wait_for_rows(ahead_t *a, size_t at)
+/* All before `at` are put; the step of `at` is made when this returns. */
+static void wait_for_step(ahead_t *a, size_t at)
 {
     pthread_mutex_lock(&a->lock);
     a->used = at;
     pthread_cond_signal(&a->changed);
-    while (a->made == at)
-        pthread_cond_wait(&a->changed, &a->lock);
-    size_t made = a->made;
+    while (a->claimed == at || !*made(a, at)) {
+        if (is_room(a))
+            make_step(a, true);
+        else
+            pthread_cond_wait(&a->changed, &a->lock);
+    }
     pthread_mutex_unlock(&a->lock);
-    return made;
+}
+
+static int put_one(weir_batch_t *batch, const weir_batch_row_t *row, weir_error_t *err)
+{
+    return row->row != NULL ? put_row(batch, row, err)
+                            : weir_batch_delete_id(batch, row->type, &row->id, err);
 }
 
 static int put_made(weir_batch_t *batch, ahead_t *a, size_t at, weir_error_t *err)
@@ -128,16 +152,15 @@ static int put_made(weir_batch_t *batch, ahead_t *a, size_t at, weir_error_t *er
 static int put_all(weir_batch_t *batch, ahead_t *a, weir_error_t *err)
 {
     int rc = WEIR_OK;
-    size_t made = 0;
     for (size_t at = 0; rc == WEIR_OK && at < a->count; at++) {
-        if (at == made || at % AHEAD_STEP == 0)
-            made = wait_for_rows(a, at);
+        if (at % AHEAD_STEP == 0)
+            wait_for_step(a, at);
         rc = put_made(batch, a, at, err);
     }
     return rc;
 }
 
-/* -- both ------------------------------------------------------------------------------------ */
+/* -- the call ---------------------------------------------------------------------------------- */
 
 static int make_slots(ahead_t *a, weir_error_t *err)
 {
