@@ -264,9 +264,8 @@ static void update_status(agent_t *agent, bool force)
         .digest = state.digest,
     };
     link_facts(agent, &facts);
-    weir_stage_t stage;
-    if (agent->stage != NULL && weir_image_stage(agent->stage, &stage, NULL) == WEIR_OK) {
-        facts.stage_snapshot = stage.snapshot;
+    if (agent->stage != NULL) { /* which may be the thread's of a page just now */
+        facts.stage_snapshot = agent->stage_snapshot;
         facts.stage_entities = agent->stage_entities;
         facts.stage_expected = agent->stage_expected;
     }
@@ -423,6 +422,7 @@ int weir_agent_run(const weir_settings_t *settings, volatile int *stop, volatile
     weir_client_free(agent->client);
     weir_classic_client_free(agent->classic);
     weir_free(agent->plugins);
+    page_drop(&agent->put);
     weir_image_close(agent->stage);
     weir_image_close(agent->image);
     weir_free(agent);

@@ -3,7 +3,8 @@
  *   agent.c   the loop, the connection, the upkeep of the image
  *   link.c    which protocol a connection speaks
  *   apply.c   batches into the image, what became of them, the report of it
- *   sync.c    weir.sync.v1: what the client asks of this data plane */
+ *   sync.c    weir.sync.v1: what the client asks of this data plane
+ *   pages.c   a page of a set into the stage, while the next one comes */
 #ifndef WEIR_AGENT_INTERNAL_H
 #define WEIR_AGENT_INTERNAL_H
 
@@ -13,12 +14,28 @@
 #include "cluster/client.h"
 #include "image/image.h"
 
+#include <pthread.h>
+
 enum { AGENT_LABELS_MAX = 16 };
+
+/* A page on its way into the stage, by a thread of its own (pages.c). */
+typedef struct page_put {
+    bool running; /* all but this is the thread's meanwhile, and so is the stage */
+    pthread_t thread;
+    weir_image_t *stage;   /* borrowed */
+    weir_json_t *entities; /* owned; kept until there is time to free them */
+    weir_stage_t note;     /* what is known of the stage with it */
+    bool grown;            /* the stage's map was */
+    int rc;                /* of pages that were put and not asked for yet */
+    weir_error_t err;
+} page_put_t;
 
 typedef struct agent {
     const weir_settings_t *settings;
     weir_image_t *image;
     weir_image_t *stage; /* a set that is on its way, page by page; NULL: none */
+    page_put_t put;
+    uint64_t stage_snapshot;
     uint64_t stage_entities, stage_expected; /* that came; that will come, about */
     int64_t stage_began_ms, stage_said_ms;
     weir_client_t *client;
@@ -79,10 +96,13 @@ int link_open_classic(agent_t *agent, const weir_classic_client_options_t *commo
 /* -- apply.c ------------------------------------------------------------------------- */
 
 /* Fills one batch. */
-typedef int (*agent_fill_t)(agent_t *agent, weir_batch_t *batch, const void *what,
-                            weir_error_t *err);
+typedef int (*agent_fill_t)(weir_batch_t *batch, const void *what, weir_error_t *err);
 
-/* Begins a batch of `image`, fills and commits it; again in a larger map, if need be. */
+/* Begins a batch of `image`, fills and commits it; again in a larger map, if need be. By
+ * whichever thread has the image. */
+int commit_growing(weir_image_t *image, bool full, uint64_t version, agent_fill_t fill,
+                   const void *what, bool *ret_grown, weir_error_t *err);
+/* The same, and into the log and the status what became of it. */
 int agent_commit(agent_t *agent, weir_image_t *image, bool full, uint64_t version,
                  agent_fill_t fill, const void *what, weir_error_t *err);
 /* Into the log and the status: what was applied, what is quarantined anew. */
@@ -92,9 +112,25 @@ void agent_applied(agent_t *agent, bool full, uint64_t version, size_t entities,
 int agent_apply(void *context, const weir_update_t *update, weir_error_t *err);
 weir_json_t *agent_report(void *context, bool afresh);
 
+/* -- pages.c ------------------------------------------------------------------------- */
+
+/* Begins to put the page; there is none on its way. Takes `entities`. `note`: the stage with
+ * this page. Without a thread to be had it is put when this returns. */
+void page_begin(page_put_t *put, weir_image_t *stage, weir_json_t *entities,
+                const weir_stage_t *note);
+/* Waits until none is on its way: the stage is the caller's. */
+void page_wait(page_put_t *put);
+/* The same; and what became of the last one, once. */
+int page_end(page_put_t *put, weir_error_t *err);
+/* Waits, and lets go of the memory. */
+void page_drop(page_put_t *put);
+
 /* -- sync.c -------------------------------------------------------------------------- */
 
 extern const weir_client_sync_t agent_sync;
+
+/* Into a batch, all of a list in the form of weir.sync.v1. */
+int put_entities(weir_batch_t *batch, const weir_json_t *list, weir_error_t *err);
 
 /* Finds the stage that an earlier run left. */
 int agent_open_stage(agent_t *agent, weir_error_t *err);

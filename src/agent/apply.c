@@ -11,14 +11,14 @@ enum { QUARANTINED_LISTED = 100, QUARANTINED_SAID = WEIR_NEWS_MAX };
 
 /* -- committing ------------------------------------------------------------------------ */
 
-static int commit_once(agent_t *agent, weir_image_t *image, bool full, uint64_t version,
-                       agent_fill_t fill, const void *what, weir_error_t *err)
+static int commit_once(weir_image_t *image, bool full, uint64_t version, agent_fill_t fill,
+                       const void *what, weir_error_t *err)
 {
     weir_batch_t *batch = NULL;
     int rc = weir_batch_begin(image, full, version, &batch, err);
     if (rc != WEIR_OK)
         return rc;
-    rc = fill(agent, batch, what, err);
+    rc = fill(batch, what, err);
     if (rc != WEIR_OK) {
         weir_batch_abort(batch);
         return rc;
@@ -26,16 +26,27 @@ static int commit_once(agent_t *agent, weir_image_t *image, bool full, uint64_t 
     return weir_batch_commit(batch, weir_clock_ms(), err);
 }
 
+int commit_growing(weir_image_t *image, bool full, uint64_t version, agent_fill_t fill,
+                   const void *what, bool *ret_grown, weir_error_t *err)
+{
+    *ret_grown = false;
+    int rc = commit_once(image, full, version, fill, what, err);
+    while (rc == WEIR_FULL && strcmp(err->field, "map") == 0) {
+        *ret_grown = true;
+        if (weir_image_grow(image, err) != WEIR_OK)
+            break;
+        rc = commit_once(image, full, version, fill, what, err);
+    }
+    return rc;
+}
+
 int agent_commit(agent_t *agent, weir_image_t *image, bool full, uint64_t version,
                  agent_fill_t fill, const void *what, weir_error_t *err)
 {
-    int rc = commit_once(agent, image, full, version, fill, what, err);
-    while (rc == WEIR_FULL && strcmp(err->field, "map") == 0) {
+    bool grown = false;
+    int rc = commit_growing(image, full, version, fill, what, &grown, err);
+    if (grown)
         weir_log(WEIR_LOG_NOTICE, "the image's map grows");
-        if (weir_image_grow(image, err) != WEIR_OK)
-            break;
-        rc = commit_once(agent, image, full, version, fill, what, err);
-    }
     if (rc != WEIR_OK) {
         /* The old image serves on; the version stays, so it is asked for again. */
         status_failed(&agent->status, err->reason);
@@ -91,10 +102,9 @@ void agent_applied(agent_t *agent, bool full, uint64_t version, size_t entities,
 
 /* -- kong.sync.v2 ------------------------------------------------------------------------ */
 
-static int put_rows(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+static int put_rows(weir_batch_t *batch, const void *what, weir_error_t *err)
 {
     const weir_update_t *update = what;
-    (void)agent;
     int rc = WEIR_OK;
     for (const weir_json_t *d = weir_json_first(update->deltas); rc == WEIR_OK && d != NULL;
          d = weir_json_next(d)) {

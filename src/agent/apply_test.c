@@ -17,12 +17,11 @@ typedef struct change {
     unsigned first, count;
 } change_t;
 
-static int fill(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+static int fill(weir_batch_t *batch, const void *what, weir_error_t *err)
 {
     const change_t *change = what;
     fixture_t nobody = { .version = 0 };
     int rc = WEIR_OK;
-    (void)agent;
     for (unsigned i = 0; rc == WEIR_OK && i < change->count; i++) {
         char text[256];
         snprintf(text, sizeof(text), "{\"id\":\"c0000000-0000-4000-8000-%012u\",%s}",

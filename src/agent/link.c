@@ -108,9 +108,8 @@ void link_facts(const agent_t *agent, status_facts_t *ret)
 
 /* -- the classic push ------------------------------------------------------------------------ */
 
-static int fill(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+static int fill(weir_batch_t *batch, const void *what, weir_error_t *err)
 {
-    (void)agent;
     return classic_put(batch, what, err);
 }
 

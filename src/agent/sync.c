@@ -10,6 +10,30 @@
 
 enum { PROGRESS_MS = 2000, HEALED_SAID_MAX = 1000 };
 
+/* -- the page on its way ------------------------------------------------------------------ */
+
+/* What became of the page that was put last, if nobody asked yet. */
+static int end_page(agent_t *agent, weir_error_t *err)
+{
+    int rc = page_end(&agent->put, err);
+    if (agent->put.grown)
+        weir_log(WEIR_LOG_NOTICE, "the stage's map grows");
+    agent->put.grown = false;
+    if (rc != WEIR_OK)
+        status_failed(&agent->status, err->reason);
+    return rc;
+}
+
+/* The stage, when no page is on its way. One that failed is asked for again, from what the
+ * stage holds. NULL: there is none. */
+static weir_image_t *own_stage(agent_t *agent)
+{
+    weir_error_t ignored = { 0 };
+    (void)end_page(agent, &ignored);
+    page_drop(&agent->put);
+    return agent->stage;
+}
+
 /* -- what is held ------------------------------------------------------------------------- */
 
 static int add_stage(const agent_t *agent, weir_sync_state_t *ret, weir_error_t *err)
@@ -40,26 +64,26 @@ static int on_state(void *context, weir_sync_state_t *ret, weir_error_t *err)
                                 .has_digest = state.has_digest,
                                 .digest = state.digest };
     rc = weir_image_digest_key(agent->image, ret->key, err);
-    return rc == WEIR_OK && agent->stage != NULL ? add_stage(agent, ret, err) : rc;
+    return rc == WEIR_OK && own_stage(agent) != NULL ? add_stage(agent, ret, err) : rc;
 }
 
 static int on_key(void *context, const weir_digest_key_t *key, weir_error_t *err)
 {
     agent_t *agent = context;
     int rc = weir_image_set_digest_key(agent->image, key, err);
-    return rc == WEIR_OK && agent->stage != NULL ? weir_image_set_digest_key(agent->stage, key, err)
-                                                 : rc;
+    weir_image_t *stage = own_stage(agent);
+    return rc == WEIR_OK && stage != NULL ? weir_image_set_digest_key(stage, key, err) : rc;
 }
 
 static int on_sums(void *context, bool staged, weir_digest_t *sums, weir_error_t *err)
 {
     agent_t *agent = context;
-    return weir_image_sums(staged ? agent->stage : agent->image, sums, err);
+    return weir_image_sums(staged ? own_stage(agent) : agent->image, sums, err);
 }
 
 /* -- applying -------------------------------------------------------------------------------- */
 
-static int put_entities(weir_batch_t *batch, const weir_json_t *list, weir_error_t *err)
+int put_entities(weir_batch_t *batch, const weir_json_t *list, weir_error_t *err)
 {
     size_t count = 0;
     WEIR_AUTO(free) weir_batch_row_t *rows = weir_calloc(weir_json_count(list) + 1, sizeof(*rows));
@@ -99,11 +123,10 @@ static void on_difference(void *context, weir_difference_t what, weir_str_t type
                  text, WEIR_STR_ARG(name), names[what]);
 }
 
-static int fill_batch(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+static int fill_batch(weir_batch_t *batch, const void *what, weir_error_t *err)
 {
     const filling_t *filling = what;
     weir_sync_applied_t *applied = filling->applied;
-    (void)agent;
     *applied = (weir_sync_applied_t){ 0 }; /* it may be the second try */
     int rc = put_entities(batch, filling->batch->deltas, err);
     for (const weir_json_t *b = weir_json_first(filling->batch->buckets);
@@ -126,7 +149,7 @@ static int on_apply(void *context, const weir_sync_batch_t *batch, weir_sync_app
 {
     agent_t *agent = context;
     filling_t filling = { batch, ret };
-    weir_image_t *image = batch->staged ? agent->stage : agent->image;
+    weir_image_t *image = batch->staged ? own_stage(agent) : agent->image;
     int64_t started_us = weir_clock_monotonic_us();
     size_t count = weir_json_count(batch->deltas);
     if (image == NULL)
@@ -162,38 +185,38 @@ static int on_apply(void *context, const weir_sync_batch_t *batch, weir_sync_app
 static void on_discard(void *context)
 {
     agent_t *agent = context;
-    if (agent->stage == NULL)
+    if (own_stage(agent) == NULL)
         return;
     weir_image_stage_discard(agent->stage);
     agent->stage = NULL;
+    agent->stage_snapshot = 0;
     weir_log(WEIR_LOG_NOTICE, "the stage is thrown away");
 }
 
-static bool is_of(const agent_t *agent, uint64_t snapshot)
+static int fill_note(weir_batch_t *batch, const void *what, weir_error_t *err)
 {
-    weir_stage_t stage;
-    return agent->stage != NULL && weir_image_stage(agent->stage, &stage, NULL) == WEIR_OK &&
-           stage.snapshot == snapshot;
+    (void)err;
+    weir_batch_stage(batch, what);
+    return WEIR_OK;
 }
 
 /* The control plane says how much will come only when a set begins: kept with it, so that
  * the agent of another run can say how far it is. */
-static int fill_expected(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+static int note_expected(agent_t *agent, uint64_t snapshot, uint64_t entities, weir_error_t *err)
 {
-    weir_stage_t stage;
-    int rc = weir_image_stage(agent->stage, &stage, err);
+    weir_stage_t note;
+    int rc = weir_image_stage(agent->stage, &note, err);
     if (rc != WEIR_OK)
         return rc;
-    stage.expected = *(const uint64_t *)what;
-    weir_batch_stage(batch, &stage);
-    return WEIR_OK;
+    note.expected = entities;
+    return agent_commit(agent, agent->stage, false, snapshot, fill_note, &note, err);
 }
 
 static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_str_t reason,
                     weir_error_t *err)
 {
     agent_t *agent = context;
-    bool resumes = is_of(agent, snapshot);
+    bool resumes = own_stage(agent) != NULL && agent->stage_snapshot == snapshot;
     if (!resumes)
         on_discard(agent);
     int rc = resumes ? WEIR_OK : weir_image_stage_open(agent->image, snapshot, &agent->stage, err);
@@ -203,7 +226,8 @@ static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_st
     if (!resumes) {
         agent->stage_entities = 0;
         agent->stage_expected = entities;
-        rc = agent_commit(agent, agent->stage, false, snapshot, fill_expected, &entities, err);
+        agent->stage_snapshot = snapshot;
+        rc = note_expected(agent, snapshot, entities, err);
     }
     if (rc != WEIR_OK)
         return rc;
@@ -214,51 +238,49 @@ static int on_stage(void *context, uint64_t snapshot, uint64_t entities, weir_st
     return WEIR_OK;
 }
 
-static int fill_page(agent_t *agent, weir_batch_t *batch, const void *what, weir_error_t *err)
+static void say_progress(agent_t *agent, size_t entities)
 {
-    const weir_sync_page_t *page = what;
-    weir_stage_t stage;
-    int rc = weir_image_stage(agent->stage, &stage, err);
-    if (rc == WEIR_OK)
-        rc = put_entities(batch, page->entities, err);
-    if (rc != WEIR_OK)
-        return rc;
-    stage.seen = page->version > stage.seen ? page->version : stage.seen;
-    stage.pages_done = page->next.data == NULL;
-    snprintf(stage.cursor, sizeof(stage.cursor), "%.*s", WEIR_STR_ARG(page->next));
-    weir_batch_stage(batch, &stage);
-    return WEIR_OK;
+    agent->stage_entities += entities;
+    int64_t now_ms = weir_clock_monotonic_ms();
+    if (now_ms - agent->stage_said_ms < PROGRESS_MS)
+        return;
+    agent->stage_said_ms = now_ms;
+    weir_log(WEIR_LOG_NOTICE, "full sync goes on entities=%" PRIu64 " of=%" PRIu64,
+             agent->stage_entities, agent->stage_expected);
 }
 
 static int on_page(void *context, const weir_sync_page_t *page, weir_error_t *err)
 {
     agent_t *agent = context;
-    if (!is_of(agent, page->snapshot))
-        return weir_error_set(err, WEIR_NOT_FOUND, NULL, "there is no stage of this snapshot");
-    int rc = agent_commit(agent, agent->stage, false, page->snapshot, fill_page, page, err);
+    WEIR_AUTO(json) weir_json_t *entities = page->entities;
+    weir_stage_t note;
+    int rc = end_page(agent, err);
+    if (rc == WEIR_OK && (agent->stage == NULL || agent->stage_snapshot != page->snapshot))
+        rc = weir_error_set(err, WEIR_NOT_FOUND, NULL, "there is no stage of this snapshot");
+    if (rc == WEIR_OK)
+        rc = weir_image_stage(agent->stage, &note, err);
     if (rc != WEIR_OK)
         return rc;
-    weir_image_cool(agent->stage);
-    agent->stage_entities += weir_json_count(page->entities);
-    int64_t now_ms = weir_clock_monotonic_ms();
-    if (now_ms - agent->stage_said_ms >= PROGRESS_MS) {
-        agent->stage_said_ms = now_ms;
-        weir_log(WEIR_LOG_NOTICE, "full sync goes on entities=%" PRIu64 " of=%" PRIu64,
-                 agent->stage_entities, agent->stage_expected);
-    }
-    return WEIR_OK;
+    note.seen = page->version > note.seen ? page->version : note.seen;
+    note.pages_done = page->next.data == NULL;
+    snprintf(note.cursor, sizeof(note.cursor), "%.*s", WEIR_STR_ARG(page->next));
+    say_progress(agent, weir_json_count(entities));
+    page_begin(&agent->put, agent->stage, entities, &note);
+    entities = NULL;
+    return note.pages_done ? end_page(agent, err) : WEIR_OK;
 }
 
 static int on_switch(void *context, weir_error_t *err)
 {
     agent_t *agent = context;
     weir_image_state_t state;
-    int rc = weir_image_switch(&agent->image, agent->stage, err);
+    int rc = weir_image_switch(&agent->image, own_stage(agent), err);
     if (rc != WEIR_OK) {
         status_failed(&agent->status, err->reason);
         return rc;
     }
     agent->stage = NULL;
+    agent->stage_snapshot = 0;
     agent->expire_ms = 0;
     int64_t took_us = (weir_clock_monotonic_ms() - agent->stage_began_ms) * 1000;
     rc = weir_image_state(agent->image, &state, err);
@@ -274,8 +296,10 @@ int agent_open_stage(agent_t *agent, weir_error_t *err)
     int rc = weir_image_stage_open(agent->image, 0, &agent->stage, err);
     if (rc == WEIR_OK && weir_image_state(agent->stage, &state, NULL) == WEIR_OK)
         agent->stage_entities = state.entities;
-    if (rc == WEIR_OK && weir_image_stage(agent->stage, &stage, NULL) == WEIR_OK)
+    if (rc == WEIR_OK && weir_image_stage(agent->stage, &stage, NULL) == WEIR_OK) {
+        agent->stage_snapshot = stage.snapshot;
         agent->stage_expected = stage.expected;
+    }
     if (rc == WEIR_OK)
         weir_log(WEIR_LOG_NOTICE, "a full sync goes on where it stopped");
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;

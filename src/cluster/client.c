@@ -105,8 +105,8 @@ static int take_call(weir_client_t *c, const weir_json_t *message, weir_json_t *
     return rc == WEIR_OK ? pull_noticed(c, version, now_ms, err) : rc;
 }
 
-static int take_object(weir_client_t *c, const weir_json_t *message, weir_json_t *batch,
-                       int64_t now_ms, weir_error_t *err)
+static int take_object(weir_client_t *c, weir_json_t *message, weir_json_t *batch, int64_t now_ms,
+                       weir_error_t *err)
 {
     if (!weir_str_is(weir_json_get_string(message, "jsonrpc", WEIR_STR("")), "2.0"))
         return client_close(c, err, "jsonrpc is not \"2.0\"");
@@ -119,7 +119,7 @@ static int take_object(weir_client_t *c, const weir_json_t *message, weir_json_t
                           : pull_take_response(c, message, now_ms, err);
 }
 
-static int take_batch(weir_client_t *c, const weir_json_t *array, int64_t now_ms, weir_error_t *err)
+static int take_batch(weir_client_t *c, weir_json_t *array, int64_t now_ms, weir_error_t *err)
 {
     if (c->dialect == WEIR_DIALECT_39)
         return client_close(c, err, "a batch, which this dialect does not have");
@@ -129,8 +129,8 @@ static int take_batch(weir_client_t *c, const weir_json_t *array, int64_t now_ms
     weir_json_t *answers = weir_json_new_array();
     int rc = answers != NULL ? WEIR_OK : client_close(c, err, "out of memory for a batch");
     size_t count = 0;
-    for (const weir_json_t *item = weir_json_first(array); rc == WEIR_OK && item != NULL;
-         item = weir_json_next(item)) {
+    for (weir_json_t *item = weir_json_first_mutable(array); rc == WEIR_OK && item != NULL;
+         item = weir_json_next_mutable(item)) {
         if (count++ == BATCH_MAX)
             rc = client_close(c, err, "a batch of more than 256 messages");
         else if (weir_json_kind(item) == WEIR_JSON_OBJECT)

@@ -54,9 +54,9 @@ typedef struct weir_sync_applied {
 
 typedef struct weir_sync_page {
     uint64_t snapshot;
-    uint64_t version;            /* in which it was read */
-    const weir_json_t *entities; /* array */
-    weir_str_t next;             /* of the next page; data NULL: this was the last one */
+    uint64_t version;      /* in which it was read */
+    weir_json_t *entities; /* array; the callee's from here on, also if it fails */
+    weir_str_t next;       /* of the next page; data NULL: this was the last one */
 } weir_sync_page_t;
 
 enum { WEIR_SYNC_CURSOR_MAX = 64 };
@@ -84,6 +84,9 @@ typedef struct weir_client_sync {
      * `entities`: how many will come, about; 0: unknown. */
     int (*stage)(void *context, uint64_t snapshot, uint64_t entities, weir_str_t reason,
                  weir_error_t *err);
+    /* It may be put while the next one is on its way: then what became of it is the answer
+     * to the next one, and nothing is put after one that failed; the last one is put when
+     * this returns. */
     int (*page)(void *context, const weir_sync_page_t *page, weir_error_t *err);
     /* The stage takes the place of what serves. */
     int (*switch_over)(void *context, weir_error_t *err);

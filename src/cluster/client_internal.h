@@ -27,6 +27,7 @@ typedef struct client_sync {
     uint64_t snapshot;           /* whose pages are asked for; 0: none */
     uint64_t stage_version, stage_seen;
     bool calling;    /* a page or a heal is on its way */
+    bool filling;    /* a page of this snapshot was taken */
     bool healing;    /* ... it is a heal */
     bool unhealable; /* what could not be healed comes as a whole */
     uint64_t call_id;
@@ -78,8 +79,8 @@ int pull_report(weir_client_t *c, weir_error_t *err);
 /* sync_client.c: weir.sync.v1 */
 int sync_begin(weir_client_t *c, int64_t now_ms, weir_error_t *err);
 int sync_take_call(weir_client_t *c, const weir_json_t *message, int64_t now_ms, weir_error_t *err);
-int sync_take_response(weir_client_t *c, const weir_json_t *message, int64_t now_ms,
-                       weir_error_t *err);
+/* May take from `message` what it keeps. */
+int sync_take_response(weir_client_t *c, weir_json_t *message, int64_t now_ms, weir_error_t *err);
 int sync_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err);
 int64_t sync_deadline(const weir_client_t *c);
 
