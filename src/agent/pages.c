@@ -28,11 +28,12 @@ void page_begin(page_put_t *put, weir_image_t *stage, weir_json_t *entities,
                 const weir_stage_t *note)
 {
     weir_assert(!put->running);
-    WEIR_AUTO(json) weir_json_t *before = put->entities; /* freed while the thread runs */
+    weir_json_t *before = put->entities;
     *put = (page_put_t){ .stage = stage, .entities = entities, .note = *note };
     put->running = pthread_create(&put->thread, NULL, run, put) == 0;
     if (!put->running)
         run(put);
+    weir_json_free(before); /* while the thread runs: it takes some milliseconds */
 }
 
 void page_wait(page_put_t *put)
