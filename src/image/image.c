@@ -169,6 +169,18 @@ static int open_environment(weir_image_t *image, weir_error_t *err)
     return code == 0 ? WEIR_OK : lmdb_error(code, err, image->path);
 }
 
+bool in_place(MDB_env *env, const char *path)
+{
+    char file[4096];
+    mdb_filehandle_t open_file = -1;
+    struct stat opened;
+    struct stat there;
+    return snprintf(file, sizeof(file), "%s/data.mdb", path) < (int)sizeof(file) &&
+           mdb_env_get_fd(env, &open_file) == 0 && fstat(open_file, &opened) == 0 &&
+           stat(file, &there) == 0 && opened.st_dev == there.st_dev &&
+           opened.st_ino == there.st_ino;
+}
+
 /* An image that serves is no stage: what says so is left of a switch. */
 static int forget_stage(const weir_image_t *image, MDB_txn *txn, weir_error_t *err)
 {
@@ -271,6 +283,8 @@ static int open_to_look(const weir_image_options_t *options, weir_image_t **ret,
     image->options.path = NULL;
     image->path = weir_strdup(weir_str(options->path));
     int rc = image->path != NULL ? open_environment(image, err) : weir_error_memory(err);
+    if (rc == WEIR_OK && !in_place(image->env, image->path))
+        rc = weir_error_set(err, WEIR_AGAIN, NULL, "another image took its place just now");
     if (rc == WEIR_OK)
         rc = look_at_contents(image, err);
     if (rc == WEIR_OK)

@@ -221,6 +221,9 @@ int store_note(const weir_image_t *image, MDB_txn *txn, const char *name, const 
                size_t bytes, weir_error_t *err);
 #define NOTE_KEY   "digest key"
 #define NOTE_STAGE "stage"
+/* image.c: does the path still lead to what is open? If not, LMDB may have opened the data of
+ * one image and the lock file of another. */
+bool in_place(MDB_env *env, const char *path);
 /* `birth`: as a stage, and what it begins with if it is new. */
 int open_image(const weir_image_options_t *options, const birth_t *birth, weir_image_t **ret,
                weir_error_t *err);

@@ -11,6 +11,7 @@ enum {
     READERS_MAX = 512,  /* slots, where a reader is the first to open an environment */
     LOOK_AGAIN_S = 1,
     RESIZES_MAX = 8, /* a map doubles: so often in one moment it never does */
+    OPENS_MAX = 8,   /* nor is an image replaced */
 };
 
 static int data_file(const char *path, struct stat *ret, weir_error_t *err)
@@ -85,14 +86,8 @@ static int note_file(weir_reader_t *reader, weir_error_t *err)
     return WEIR_OK;
 }
 
-int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
+static int open_reader(const char *path, weir_reader_t **ret, weir_error_t *err)
 {
-    struct stat file = { 0 };
-    int rc = data_file(path, &file, err); /* LMDB would make what is not there */
-    if (rc != WEIR_OK)
-        return rc;
-    if (unsynced_elsewhere(path))
-        return WEIR_NOT_FOUND; /* until the agent has put it right */
     weir_reader_t *reader = weir_calloc(1, sizeof(*reader));
     if (reader == NULL)
         return weir_error_memory(err);
@@ -100,7 +95,7 @@ int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
     reader->regexes = regex_cache_new(REGEXES_MAX);
     reader->followed = followed_new();
     bool ready = reader->path != NULL && reader->regexes != NULL && reader->followed != NULL;
-    rc = ready ? open_environment(reader, err) : weir_error_memory(err);
+    int rc = ready ? open_environment(reader, err) : weir_error_memory(err);
     if (rc == WEIR_OK)
         rc = note_file(reader, err);
     if (rc == WEIR_OK)
@@ -111,6 +106,31 @@ int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
     }
     *ret = reader;
     return WEIR_OK;
+}
+
+/* LMDB opens the data, then the lock file. If the path led to another image in between, the
+ * slots are the other one's: nothing would protect what is read, and closing it later would
+ * take the process's claim on the slots that it has there by then. */
+int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
+{
+    for (int i = 0; i < OPENS_MAX; i++) {
+        struct stat file = { 0 };
+        weir_reader_t *reader = NULL;
+        int rc = data_file(path, &file, err); /* LMDB would make what is not there */
+        if (rc != WEIR_OK)
+            return rc;
+        if (unsynced_elsewhere(path))
+            return WEIR_NOT_FOUND; /* until the agent has put it right */
+        rc = open_reader(path, &reader, err);
+        if (rc != WEIR_OK)
+            return rc;
+        if (in_place(reader->env, path)) {
+            *ret = reader;
+            return WEIR_OK;
+        }
+        weir_reader_close(reader);
+    }
+    return WEIR_NOT_FOUND;
 }
 
 void weir_reader_close(weir_reader_t *reader)
