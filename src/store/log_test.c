@@ -61,6 +61,26 @@ static void the_log_is_bounded_by_count(void **state)
     assert_int_equal(weir_store_log_floor(test->store), floor + 1); /* the count was kept */
 }
 
+static void a_full_log_is_pruned_of_some_deltas_at_once(void **state)
+{
+    enum { MAX = 192, ABOVE = 3 }; /* one in 64 */
+    test_store_t *test = *state;
+    test->options.log_entries_max = MAX;
+    test_reopen(test);
+    uint64_t before = 0;
+    unsigned prunes = 0;
+    for (unsigned n = 1; n <= MAX + 5 * (ABOVE + 1); n++) {
+        uint64_t newest = test_put(test, WEIR_CONSUMERS, n, "");
+        uint64_t floor = weir_store_log_floor(test->store);
+        assert_true(newest <= MAX || newest - floor >= MAX);
+        assert_true(newest - floor <= MAX + ABOVE);
+        assert_true(floor == before || newest - floor == MAX);
+        prunes += floor != before;
+        before = floor;
+    }
+    assert_int_equal(prunes, 5);
+}
+
 /* One write of 201 deltas, then small ones. */
 static void a_long_version_leaves_the_log_in_pieces_but_is_never_given_in_part(void **state)
 {
@@ -227,6 +247,7 @@ int main(void)
         TEST(a_range_of_the_log_is_exact),
         TEST(a_reader_may_stop_with_its_own_code),
         TEST(the_log_is_bounded_by_count),
+        TEST(a_full_log_is_pruned_of_some_deltas_at_once),
         TEST(a_long_version_leaves_the_log_in_pieces_but_is_never_given_in_part),
         TEST(the_log_is_bounded_by_age),
         TEST(a_snapshot_shows_parents_before_children),

@@ -25,6 +25,7 @@
 enum {
     WRITES_PER_GROUP_MAX = 512,
     PRUNE_EXTRA = 16, /* deltas pruned in a group beyond twice those it adds */
+    PRUNE_SHARE = 64, /* of the limit, the part that may be there above it; PRUNE_EXTRA at most */
     GATHER_US_MAX = 500,
     CAREFUL_GROUPS = 64, /* begin with savepoints, after one in which a write was undone */
 };
@@ -159,6 +160,15 @@ static int prune_oldest(group_t *g, uint64_t position, uint64_t max, uint64_t *r
     return WEIR_OK;
 }
 
+/* Whether a full log is to be pruned now: the pages at its old end are others than
+ * those that a write changes anyway, so that some deltas go at once, not one with each write. */
+static bool is_prune_due(const group_t *g)
+{
+    uint64_t max = g->store->options.log_entries_max;
+    uint64_t above = max / PRUNE_SHARE < PRUNE_EXTRA ? max / PRUNE_SHARE : PRUNE_EXTRA;
+    return g->state.log_entries > max + above;
+}
+
 /* Oldest versions go while there are too many deltas, or they are too old; some
  * more than the group added, so that the log shrinks and no write pays for
  * many: not even for one version of a million. The newest version always stays. */
@@ -166,8 +176,9 @@ static int prune(group_t *g, weir_error_t *err)
 {
     const weir_store_options_t *options = &g->store->options;
     uint64_t left = 2 * (g->state.log_entries - g->store->state.log_entries) + PRUNE_EXTRA;
+    bool due = is_prune_due(g);
     while (left > 0) {
-        bool many = g->state.log_entries > options->log_entries_max;
+        bool many = due && g->state.log_entries > options->log_entries_max;
         if (!many && options->log_age_ms_max == 0)
             return WEIR_OK;
         uint64_t position = 0;
