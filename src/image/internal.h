@@ -143,9 +143,7 @@ typedef struct followed followed_t; /* touched.h */
 
 struct weir_reader {
     char *path;
-    dev_t device; /* of the file that is open */
-    ino_t inode;
-    time_t looked_s; /* when we last looked whether that is still the one */
+    time_t looked_s; /* when we last looked whether the path still leads to what is open */
     MDB_env *env;
     MDB_dbi dbi[DATABASES];
     MDB_txn *txn; /* reset while outside */

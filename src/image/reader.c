@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     REGEXES_MAX = 4096, /* compiled in a process: about 1.3 KiB each */
@@ -14,12 +14,13 @@ enum {
     OPENS_MAX = 8,   /* nor is an image replaced */
 };
 
-static int data_file(const char *path, struct stat *ret, weir_error_t *err)
+/* LMDB would make what is not there. */
+static int find_data(const char *path, weir_error_t *err)
 {
     char file[4096];
     if (snprintf(file, sizeof(file), "%s/data.mdb", path) >= (int)sizeof(file))
         return weir_error_set(err, WEIR_INVALID, "path", "longer than %zu bytes", sizeof(file));
-    if (stat(file, ret) == 0)
+    if (access(file, F_OK) == 0)
         return WEIR_OK;
     return errno == ENOENT ? WEIR_NOT_FOUND
                            : weir_error_errno(err, errno, "cannot look at %s", file);
@@ -74,18 +75,6 @@ static int open_transaction(weir_reader_t *reader, weir_error_t *err)
     return WEIR_OK;
 }
 
-/* Which file it is that is open: the path may lead to another one already. */
-static int note_file(weir_reader_t *reader, weir_error_t *err)
-{
-    mdb_filehandle_t file = -1;
-    struct stat info = { 0 };
-    if (mdb_env_get_fd(reader->env, &file) != 0 || fstat(file, &info) != 0)
-        return weir_error_errno(err, errno, "cannot look at the image %s", reader->path);
-    reader->device = info.st_dev;
-    reader->inode = info.st_ino;
-    return WEIR_OK;
-}
-
 static int open_reader(const char *path, weir_reader_t **ret, weir_error_t *err)
 {
     weir_reader_t *reader = weir_calloc(1, sizeof(*reader));
@@ -96,8 +85,6 @@ static int open_reader(const char *path, weir_reader_t **ret, weir_error_t *err)
     reader->followed = followed_new();
     bool ready = reader->path != NULL && reader->regexes != NULL && reader->followed != NULL;
     int rc = ready ? open_environment(reader, err) : weir_error_memory(err);
-    if (rc == WEIR_OK)
-        rc = note_file(reader, err);
     if (rc == WEIR_OK)
         rc = open_transaction(reader, err);
     if (rc != WEIR_OK) {
@@ -114,9 +101,8 @@ static int open_reader(const char *path, weir_reader_t **ret, weir_error_t *err)
 int weir_reader_open(const char *path, weir_reader_t **ret, weir_error_t *err)
 {
     for (int i = 0; i < OPENS_MAX; i++) {
-        struct stat file = { 0 };
         weir_reader_t *reader = NULL;
-        int rc = data_file(path, &file, err); /* LMDB would make what is not there */
+        int rc = find_data(path, err);
         if (rc != WEIR_OK)
             return rc;
         if (unsynced_elsewhere(path))
@@ -157,10 +143,8 @@ void weir_reader_close(weir_reader_t *reader)
  * soon as it is complete. Until then what we have serves. */
 static void look_for_replacement(weir_reader_t *reader, time_t now_s)
 {
-    struct stat file = { 0 };
     reader->looked_s = now_s;
-    if (data_file(reader->path, &file, NULL) != WEIR_OK ||
-        (file.st_dev == reader->device && file.st_ino == reader->inode))
+    if (in_place(reader->env, reader->path))
         return;
     weir_reader_t *other = NULL;
     if (weir_reader_open(reader->path, &other, NULL) != WEIR_OK || other == NULL)
