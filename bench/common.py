@@ -200,16 +200,21 @@ def cpu_ms(node):
     return cpu_ticks(node.all_pids()) * 1000 / TICKS
 
 
-def precise_cpu_ns(pids):
-    """Time on a processor, to the nanosecond, of all threads (schedstat)."""
-    total = 0
+def schedstat(pids):
+    """Of all threads: nanoseconds on a processor, and how many times they got one."""
+    ran, turns = 0, 0
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
             try:
-                total += int(task.read_text().split()[0])
+                row = task.read_text().split()
             except OSError:
-                pass
-    return total
+                continue
+            ran, turns = ran + int(row[0]), turns + int(row[2])
+    return ran, turns
+
+
+def precise_cpu_ns(pids):
+    return schedstat(pids)[0]
 
 
 def percentile(values, share):
