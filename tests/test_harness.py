@@ -66,6 +66,7 @@ def test_one_thread_reads_while_others_send(both):
     data.pong = False
     data.connect()
     count, size = 3000, 4
+    plane.wait(lambda: plane.sessions, 2)
     session = plane.sessions[0]
     session.send_frame = lambda *_, **__: None  # answers to pings
 
