@@ -106,7 +106,7 @@ const setting_definition_t weir_setting_table[] = {
     { "lmdb_map_size", SETTING_SIZE, "64g", .min = 1048576, .max = INT64_MAX, .meaning =
       "Address space for the configuration image; memory and disk are used as needed." },
     { "image_sync", SETTING_BOOLEAN, "on", .meaning =
-      "Whether each change goes to the disk right after it serves (ours alone)." },
+      "Whether changes go to the disk within a second of serving (ours alone)." },
     { "declarative_config", SETTING_INERT, "", .meaning =
       "Declarative file of a node without a database." },
 

@@ -148,8 +148,9 @@ int put_prepared(weir_batch_t *batch, prepared_t *p, weir_error_t *err)
 {
     links_t nothing = { .count = 0 };
     before_t before = BEFORE_NOTHING;
+    batch->rows++;
     if (batch->image->filling)
-        cool_sometimes(batch->image, ++batch->puts);
+        cool_sometimes(batch->image, batch->rows);
     int rc = bucket_check(batch, &p->told.id, err);
     if (rc == WEIR_OK)
         rc = put_document(batch, p, &before, err);
@@ -207,6 +208,7 @@ static int discount(weir_batch_t *batch, const entity_key_t *key, weir_error_t *
 
 int remove_entity(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
 {
+    batch->rows++;
     int rc = discount(batch, key, err);
     if (rc != WEIR_OK)
         return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
@@ -309,7 +311,7 @@ static int commit_state(weir_batch_t *batch, weir_error_t *err)
     if (rc == WEIR_OK)
         rc = store_note(image, batch->txn, "state", &batch->state, sizeof(batch->state), err);
     if (rc == WEIR_OK)
-        rc = unsynced_before_commit(image, err);
+        rc = unsynced_before_commit(image, batch->rows, err);
     if (rc != WEIR_OK)
         return rc;
     int code = mdb_txn_commit(batch->txn);

@@ -57,8 +57,8 @@ struct weir_batch {
     writer_t writer;
     touched_t touched;
     bool full;
-    unsigned puts;
-    int code; /* of LMDB: what a question about a record failed with; 0 is fine */
+    uint64_t rows; /* put and removed */
+    int code;      /* of LMDB: what a question about a record failed with; 0 is fine */
     uint64_t version;
     int64_t now_ms; /* what is past by then has expired; known at commit */
     /* Keys to be looked at (again) at commit: what waits for something that it

@@ -205,7 +205,7 @@ static int open_contents(weir_image_t *image, const birth_t *birth, state_t *ret
     if (rc == WEIR_OK)
         rc = sums_open(image, txn, err);
     if (rc == WEIR_OK && image->options.sync)
-        rc = unsynced_before_commit(image, err);
+        rc = unsynced_before_commit(image, 0, err);
     if (rc != WEIR_OK) {
         mdb_txn_abort(txn);
         return rc;
@@ -306,6 +306,7 @@ void weir_image_close(weir_image_t *image)
 {
     if (image == NULL)
         return;
+    unsynced_let_go(image);
     if (image->env != NULL)
         mdb_env_close(image->env);
     sums_close(image);

@@ -26,11 +26,10 @@ typedef struct weir_image_options {
     const char *path;     /* a directory; made if absent (mode 0770, files 0660) */
     uint64_t map_bytes;   /* first size of the map: address space, not memory */
     unsigned readers_max; /* slots: 4 x workers + 32 */
-    /* Flush each commit: readers see it at once, weir_image_flush() comes after, at the
-     * latest with the next commit. When the machine goes down (not a process), commits of
-     * the last moment may be taken back, whole and the newest first. False: flushed by
-     * weir_image_sync(); when the machine goes down before that, weir_image_open() says
-     * WEIR_CORRUPT. */
+    /* Readers see a commit at once; it goes to the disk with weir_image_flush() or
+     * weir_image_settle(). When the machine goes down (not a process), commits since then are
+     * taken back, whole and the newest first. False: flushed by weir_image_sync(); when the
+     * machine goes down before that, weir_image_open() says WEIR_CORRUPT. */
     bool sync;
     bool documented_order; /* router_priority = documented (routing 1.6) */
     /* Which software this is ("0.1.0"). When another one opens the image than the last
@@ -54,12 +53,12 @@ void weir_image_close(weir_image_t *image); /* NULL is fine */
 /* Renames the directory to PATH.aside-TIME, so that it can be looked at. */
 int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_t name_bytes,
                          weir_error_t *err);
-/* With options.sync: the last commit is on the disk; nothing to do if it is. Call it when
- * whoever waits for the commit has been told. On failure no further commit is taken until
- * one succeeds. */
+/* After a commit, when whoever waits for it has been told: settles if much has come together
+ * since the last time. */
 int weir_image_flush(weir_image_t *image, weir_error_t *err);
-/* For every second or so: what is flushed will be believed, whatever happens to the machine;
- * without options.sync it is weir_image_sync(). */
+/* For every second or so: everything committed is on the disk, and is what will be there
+ * after the machine went down. If it was already, memory that the writing touched goes back
+ * to the system. On failure no further commit is taken until one succeeds. */
 int weir_image_settle(weir_image_t *image, weir_error_t *err);
 /* Everything committed is on the disk, and nothing has to be remembered about it. */
 int weir_image_sync(weir_image_t *image, weir_error_t *err);

@@ -118,10 +118,11 @@ struct weir_image {
     weir_image_options_t options;
     char *path;
     uint64_t map_bytes;
-    /* unsynced.c: whether the mark is there; a commit that was not flushed; a flush that
-     * failed, ever; the last transaction on the disk, and the one that the mark knows of. */
-    bool marked, unflushed, distrusted;
-    uint64_t flushed, noted;
+    /* unsynced.c: whether the mark is there; a commit that was not flushed; the last flush
+     * failed; one did, ever. `held`: no commit writes over what the mark leads to. */
+    bool marked, unflushed, failing, distrusted;
+    MDB_txn *held;
+    uint64_t unsettled_pages;  /* that commits have written since, about */
     weir_digester_t *digester; /* sums.c; NULL: no key */
     weir_digest_key_t key;
     struct sum_changes *changes; /* of the batch at work */
@@ -232,8 +233,9 @@ uint64_t new_generation(void);
 int recover_switch(const char *path, weir_error_t *err);
 extern bool image_test_without_exchange; /* as if the file system had no exchange */
 
-/* For each step of what goes through the whole image, `count` of them until now: lets go of
- * the map whenever much of it has become resident. */
+/* Lets go of the map if much of it is resident: at a quiet moment, or for each step of what
+ * goes through the whole image, `count` of them until now. */
+void cool_if_much(weir_image_t *image);
 void cool_sometimes(weir_image_t *image, uint64_t count);
 
 /* sums.c: the key, from the state database; none is fine. */
@@ -246,7 +248,11 @@ int unsynced_check(const char *image, weir_error_t *err);
 /* A check has to come first: the machine went down while the image was written. */
 bool unsynced_elsewhere(const char *image);
 bool unsynced_left(const weir_image_t *image); /* by a process of this boot that died */
-int unsynced_before_commit(weir_image_t *image, weir_error_t *err);
+int unsynced_before_commit(weir_image_t *image, uint64_t rows, weir_error_t *err);
+/* Around what LMDB allows only while no transaction is open, and with nothing committed
+ * in between: what the mark leads to is not held. */
+void unsynced_let_go(weir_image_t *image);
+int unsynced_hold(weir_image_t *image, weir_error_t *err);
 
 void state_public(const state_t *state, MDB_env *env, weir_image_state_t *ret);
 /* batch.c: every record and index made anew from the documents, in one transaction. */

@@ -328,8 +328,14 @@ static uint64_t mapped_pages(void)
     return at != NULL ? strtoull(at, NULL, 10) : UINT64_MAX;
 }
 
+void cool_if_much(weir_image_t *image)
+{
+    if (mapped_pages() > COOL_ABOVE_BYTES / (uint64_t)getpagesize())
+        weir_image_cool(image);
+}
+
 void cool_sometimes(weir_image_t *image, uint64_t count)
 {
-    if (count % COOL_EVERY == 0 && mapped_pages() > COOL_ABOVE_BYTES / (uint64_t)getpagesize())
-        weir_image_cool(image);
+    if (count % COOL_EVERY == 0)
+        cool_if_much(image);
 }

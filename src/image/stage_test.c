@@ -599,6 +599,39 @@ static void a_walk_over_all_of_it_holds_some_of_it_in_memory(void **state)
     assert_true(resident_kb() - before < HELD_KB);
 }
 
+static int touch_page(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    unsigned *sum = context;
+    (void)key;
+    (void)err;
+    for (size_t at = 0; at < value.mv_size; at += 4096)
+        *sum += ((const uint8_t *)value.mv_data)[at];
+    return WEIR_OK;
+}
+
+static void map_everything(fixture_t *f)
+{
+    MDB_txn *txn = NULL;
+    unsigned sum = 0;
+    assert_int_equal(mdb_txn_begin(f->image->env, NULL, MDB_RDONLY, &txn), 0);
+    fixture_ok(
+        f, each_record(txn, f->image->dbi[DB_DOCUMENTS], "documents", touch_page, &sum, &f->err));
+    mdb_txn_abort(txn);
+    assert_true(sum > 0);
+}
+
+static void a_quiet_second_gives_much_memory_back(void **state)
+{
+    fixture_t *f = *state;
+    fill_with_large(f, 600);
+    map_everything(f);
+    long mapped = resident_kb();
+    fixture_ok(f, weir_image_settle(f->image, &f->err)); /* there was something to do */
+    assert_true(resident_kb() > mapped - 1024);
+    fixture_ok(f, weir_image_settle(f->image, &f->err));
+    assert_true(mapped - resident_kb() > 600 * 80);
+}
+
 int main(void)
 {
     cmocka_set_test_filter(getenv("WEIR_TEST"));
@@ -617,6 +650,7 @@ int main(void)
         TEST(no_failing_allocation_switches_to_half_a_set),
         TEST(cooling_gives_the_map_back),
         TEST(a_walk_over_all_of_it_holds_some_of_it_in_memory),
+        TEST(a_quiet_second_gives_much_memory_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,14 +6,14 @@
  * of those that were not flushed, and nobody would see it. So, while an image is written,
  * a file "unsynced" beside it has the identity of this boot and one of two words:
  *
- *   last T   each commit is flushed before the next one (options.sync); all up to
- *            transaction T is known to be on the disk. LMDB keeps the last two
- *            transactions, each with a meta page of its own, and the pages of either are
- *            written by no later one. So after the death of the machine the older of the
- *            two is whole, and it takes the place of the newer if that is beyond T.
- *   all      flushed by weir_image_sync() only: the image is not to be believed.
+ *   last T META   all up to transaction T is on the disk, and META is the meta page from
+ *                 which LMDB finds it. A read transaction holds T for as long: no commit
+ *                 writes over its pages. After the death of the machine META is put back,
+ *                 whatever of the later commits is there.
+ *   all           flushed by weir_image_sync() only: the image is not to be believed.
  *
- * T is noted a while after a flush (weir_image_settle()): noting it costs a flush, too. */
+ * Moving on to a later T takes two flushes, of the image and of the file, and what T holds
+ * is room in the image; hence once a second, or whenever much has come together. */
 #include "image/internal.h"
 
 #include <errno.h>
@@ -23,9 +23,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096, BOOT_BYTES = 64, MARK_BYTES = 128 };
+enum { PATH_BYTES = 4096, BOOT_BYTES = 64, MARK_BYTES = 512 };
 
 static const uint32_t META_MAGIC = 0xBEEFC0DE;
+
+/* About what a commit writes, beside what it writes for each row; and how many pages are
+ * much: while they are not settled, the image needs room for them once more. */
+enum { COMMIT_PAGES = 8, ROW_PAGES = 5, MUCH_PAGES = 512 };
 
 /* -- LMDB 0.9's two meta pages ------------------------------------------------------------- */
 
@@ -60,19 +64,43 @@ static bool read_meta(int file, unsigned page, meta_t *ret)
     return magic == META_MAGIC;
 }
 
-/* The older transaction becomes the last one, unless the newer is known to be whole. */
-static bool take_back(int file, uint64_t flushed)
+static bool read_newest(int file, meta_t *ret)
 {
     meta_t metas[2];
     if (!read_meta(file, 0, &metas[0]) || !read_meta(file, 1, &metas[1]))
         return false;
-    unsigned newer = meta_txnid(&metas[1]) > meta_txnid(&metas[0]) ? 1 : 0;
-    const meta_t *older = &metas[1 - newer];
-    if (meta_txnid(&metas[newer]) <= flushed || meta_txnid(&metas[newer]) == meta_txnid(older))
-        return true;
-    return meta_txnid(older) + 1 == meta_txnid(&metas[newer]) &&
-           pwrite(file, older->bytes, META_BYTES, meta_offset(newer)) == (ssize_t)META_BYTES &&
-           fdatasync(file) == 0;
+    *ret = metas[meta_txnid(&metas[1]) > meta_txnid(&metas[0]) ? 1 : 0];
+    return true;
+}
+
+/* On both pages: neither leads to a later transaction then. */
+static bool put_back(int file, const meta_t *meta)
+{
+    for (unsigned page = 0; page < 2; page++)
+        if (pwrite(file, meta->bytes, META_BYTES, meta_offset(page)) != (ssize_t)META_BYTES)
+            return false;
+    return fdatasync(file) == 0;
+}
+
+static void print_meta(const meta_t *meta, char out[2 * META_BYTES + 1])
+{
+    for (size_t i = 0; i < META_BYTES; i++)
+        snprintf(out + 2 * i, 3, "%02x", meta->bytes[i]);
+}
+
+/* False: these are not the digits of a meta page. */
+static bool parse_meta(const char *digits, meta_t *ret)
+{
+    uint32_t magic;
+    for (size_t i = 0; i < META_BYTES; i++) {
+        char pair[3] = { digits[2 * i], digits[2 * i] != '\0' ? digits[2 * i + 1] : '\0', '\0' };
+        char *end = NULL;
+        ret->bytes[i] = (uint8_t)strtoul(pair, &end, 16);
+        if (end != pair + 2)
+            return false;
+    }
+    memcpy(&magic, ret->bytes, sizeof(magic));
+    return magic == META_MAGIC;
 }
 
 /* -- the mark ------------------------------------------------------------------------------- */
@@ -119,7 +147,7 @@ bool unsynced_elsewhere(const char *image)
     return marked_elsewhere(image, mark);
 }
 
-static int settle_past(const char *image, uint64_t flushed, weir_error_t *err)
+static int go_back(const char *image, const meta_t *meta, weir_error_t *err)
 {
     char path[PATH_BYTES];
     int rc = path_in(image, "data.mdb", path, err);
@@ -128,7 +156,9 @@ static int settle_past(const char *image, uint64_t flushed, weir_error_t *err)
     int file = open(path, O_RDWR | O_CLOEXEC);
     if (file < 0 && errno == ENOENT)
         return WEIR_OK; /* the machine went down before there was anything */
-    bool done = file >= 0 && (lseek(file, 0, SEEK_END) == 0 || take_back(file, flushed));
+    meta_t there;       /* or it is no image at all */
+    bool done = file >= 0 && (lseek(file, 0, SEEK_END) == 0 ||
+                              (read_meta(file, 0, &there) && put_back(file, meta)));
     if (file >= 0)
         close(file);
     return done ? WEIR_OK
@@ -139,15 +169,16 @@ static int settle_past(const char *image, uint64_t flushed, weir_error_t *err)
 int unsynced_check(const char *image, weir_error_t *err)
 {
     char mark[MARK_BYTES], path[PATH_BYTES];
+    meta_t meta;
     if (!marked_elsewhere(image, mark))
         return WEIR_OK;
     const char *word = strstr(mark, "\nlast ");
-    char *end = NULL;
-    uint64_t flushed = word != NULL ? strtoull(word + 6, &end, 10) : 0;
-    if (word == NULL || *end != '\n')
+    const char *digits = word != NULL ? strchr(word + 6, ' ') : NULL;
+    if (digits == NULL || !parse_meta(digits + 1, &meta) ||
+        meta_txnid(&meta) != strtoull(word + 6, NULL, 10))
         return weir_error_set(err, WEIR_CORRUPT, NULL,
                               "the machine went down before the image was on the disk");
-    int rc = settle_past(image, flushed, err);
+    int rc = go_back(image, &meta, err);
     if (rc == WEIR_OK && (rc = path_in(image, "unsynced", path, err)) == WEIR_OK)
         unlink(path);
     return rc;
@@ -159,24 +190,34 @@ static bool flush_text(int file, const char *text)
     return pwrite(file, text, len, 0) == (ssize_t)len && fsync(file) == 0;
 }
 
-/* Of one length, so that it is written over in place, in one sector. */
-static bool format_mark(const weir_image_t *image, char out[MARK_BYTES])
+/* Of one length, so that it is written over in place, in one sector. Empty: the system does
+ * not tell which boot this is. */
+static int format_mark(const weir_image_t *image, char out[MARK_BYTES], weir_error_t *err)
 {
-    char now[BOOT_BYTES];
+    char now[BOOT_BYTES], digits[2 * META_BYTES + 1];
+    mdb_filehandle_t file = -1;
+    meta_t meta;
+    out[0] = '\0';
     if (!this_boot(now))
-        return false;
-    if (image->options.sync && !image->distrusted)
-        snprintf(out, MARK_BYTES, "%s\nlast %020" PRIu64 "\n", now, image->flushed);
-    else
-        snprintf(out, MARK_BYTES, "%s\nall  %020d\n", now, 0);
-    return true;
+        return WEIR_OK;
+    if (!image->options.sync || image->distrusted) {
+        snprintf(out, MARK_BYTES, "%s\nall  %020d %0*d\n", now, 0, 2 * META_BYTES, 0);
+        return WEIR_OK;
+    }
+    if (mdb_env_get_fd(image->env, &file) != 0 || !read_newest(file, &meta))
+        return weir_error_set(err, WEIR_IO, NULL, "cannot read the image's meta pages");
+    print_meta(&meta, digits);
+    snprintf(out, MARK_BYTES, "%s\nlast %020" PRIu64 " %s\n", now, meta_txnid(&meta), digits);
+    return WEIR_OK;
 }
 
 static int write_mark(weir_image_t *image, weir_error_t *err)
 {
     char path[PATH_BYTES], text[MARK_BYTES];
     int rc = path_in(image->path, "unsynced", path, err);
-    if (rc != WEIR_OK || !format_mark(image, text))
+    if (rc == WEIR_OK)
+        rc = format_mark(image, text, err);
+    if (rc != WEIR_OK || text[0] == '\0')
         return rc;
     int directory = open(image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0660);
@@ -190,7 +231,6 @@ static int write_mark(weir_image_t *image, weir_error_t *err)
     if (!done)
         return weir_error_errno(err, number, "cannot write %s", path);
     image->marked = true;
-    image->noted = image->flushed;
     return WEIR_OK;
 }
 
@@ -202,49 +242,75 @@ bool unsynced_left(const weir_image_t *image)
 
 /* -- flushing -------------------------------------------------------------------------------- */
 
-static int flush(weir_image_t *image, weir_error_t *err)
+/* What is committed just now, from the next one on. */
+int unsynced_hold(weir_image_t *image, weir_error_t *err)
 {
-    MDB_envinfo info = { 0 };
-    mdb_env_info(image->env, &info);
-    int code = mdb_env_sync(image->env, 1);
-    if (code != 0)
-        return lmdb_error(code, err, "flush");
-    image->unflushed = false;
-    image->flushed = info.me_last_txnid;
-    return WEIR_OK;
+    unsynced_let_go(image);
+    int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &image->held);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "hold");
 }
 
-int weir_image_flush(weir_image_t *image, weir_error_t *err)
+void unsynced_let_go(weir_image_t *image)
 {
-    if (!image->options.sync || !image->unflushed)
-        return WEIR_OK;
+    mdb_txn_abort(image->held); /* NULL is fine */
+    image->held = NULL;
+}
+
+static int flush(weir_image_t *image, weir_error_t *err)
+{
+    int code = mdb_env_sync(image->env, 1);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "flush");
+}
+
+/* All that is committed is on the disk, is what the mark leads to, and is held. What was is
+ * let go of last: the mark may lead there still. */
+static int move_on(weir_image_t *image, weir_error_t *err)
+{
     int rc = flush(image, err);
-    if (rc != WEIR_OK && !image->distrusted) {
+    if (rc == WEIR_OK)
+        rc = write_mark(image, err);
+    else if (!image->distrusted) {
         /* The system may call these pages clean from now on: the next flush proves nothing. */
         image->distrusted = true;
         write_mark(image, NULL);
     }
+    if (rc == WEIR_OK)
+        rc = unsynced_hold(image, err);
+    image->failing = rc != WEIR_OK;
+    if (rc == WEIR_OK) {
+        image->unflushed = false;
+        image->unsettled_pages = 0;
+    }
     return rc;
 }
 
-int unsynced_before_commit(weir_image_t *image, weir_error_t *err)
+int weir_image_flush(weir_image_t *image, weir_error_t *err)
 {
-    int rc = weir_image_flush(image, err);
-    if (rc == WEIR_OK && !image->marked)
+    bool much = image->unsettled_pages >= MUCH_PAGES;
+    return image->options.sync && much ? weir_image_settle(image, err) : WEIR_OK;
+}
+
+int unsynced_before_commit(weir_image_t *image, uint64_t rows, weir_error_t *err)
+{
+    int rc = WEIR_OK;
+    if (image->options.sync && (!image->marked || image->failing))
+        rc = move_on(image, err);
+    else if (!image->marked)
         rc = write_mark(image, err);
-    if (rc == WEIR_OK)
+    if (rc == WEIR_OK) {
         image->unflushed = true;
+        image->unsettled_pages += COMMIT_PAGES + rows * ROW_PAGES;
+    }
     return rc;
 }
 
 int weir_image_settle(weir_image_t *image, weir_error_t *err)
 {
-    if (!image->options.sync)
-        return image->marked ? weir_image_sync(image, err) : WEIR_OK;
-    int rc = weir_image_flush(image, err);
-    if (rc == WEIR_OK && image->marked && image->noted != image->flushed)
-        rc = write_mark(image, err);
-    return rc;
+    if (!image->unflushed && !image->failing) {
+        cool_if_much(image); /* nothing was written for a while */
+        return WEIR_OK;
+    }
+    return image->options.sync ? move_on(image, err) : weir_image_sync(image, err);
 }
 
 int weir_image_sync(weir_image_t *image, weir_error_t *err)
@@ -253,11 +319,14 @@ int weir_image_sync(weir_image_t *image, weir_error_t *err)
     int rc = flush(image, err);
     if (rc != WEIR_OK)
         return rc;
-    /* One that stays costs the last commit, or a full synchronisation, after the machine's
+    image->unflushed = false;
+    image->unsettled_pages = 0;
+    /* One that stays costs the last commits, or a full synchronisation, after the machine's
      * next death. */
-    if (!image->distrusted && path_in(image->path, "unsynced", path, NULL) == WEIR_OK) {
-        unlink(path);
+    if (!image->distrusted && path_in(image->path, "unsynced", path, NULL) == WEIR_OK &&
+        (unlink(path) == 0 || errno == ENOENT)) {
         image->marked = false;
+        unsynced_let_go(image);
     }
     return WEIR_OK;
 }

@@ -11,14 +11,20 @@
 int weir_image_grow(weir_image_t *image, weir_error_t *err)
 {
     MDB_envinfo info;
+    bool held = image->held != NULL;
+    int rc = held ? weir_image_settle(image, err) : WEIR_OK;
+    if (rc != WEIR_OK)
+        return rc;
+    unsynced_let_go(image);
     image->map = NULL; /* it may be elsewhere afterwards */
     int code = mdb_env_info(image->env, &info);
     if (code == 0)
         code = mdb_env_set_mapsize(image->env, info.me_mapsize * 2);
-    if (code != 0)
-        return lmdb_error(code, err, "grow");
-    image->map_bytes = info.me_mapsize * 2;
-    return WEIR_OK;
+    if (code == 0)
+        image->map_bytes = info.me_mapsize * 2;
+    rc = code == 0 ? WEIR_OK : lmdb_error(code, err, "grow");
+    int again = held ? unsynced_hold(image, err) : WEIR_OK;
+    return rc != WEIR_OK ? rc : again;
 }
 
 /* Whether what ended with `rc` is worth another try: the map was too small, and grows. */
