@@ -9,13 +9,14 @@ import statistics
 import time
 
 import plot
-from common import RESULTS, Pair, Report, Reused, Set, arguments, cpu_ms, fill, percentile, say
+from common import RESULTS, Pair, Report, Reused, Set, arguments, cpu_ms, fill, percentile, precise_cpu_ns, say
 from sampler import Sampler
 from weir import ports
 from weir.upstream import Upstream
 
 MODES = {"ON": "on", "OFF": "off"}
 PLANES = ("control plane", "data plane")
+PORTIONS = 10
 SETTLE_S = {"ON": 2, "OFF": 7}  # OFF: more than db_update_frequency (5 s), so that the last push is over
 
 
@@ -94,22 +95,30 @@ def used(pair):
     return {name: cpu_ms(node) for name, node in pair.nodes().items()}
 
 
-def consumer_cost(pair, rounds, every):
-    """Milliseconds of processor time for one new consumer, what both planes use when idle taken off.
+def precisely_used(pair):
+    """Of the threads that are there now: with ON none comes or goes for a change."""
+    return {name: precise_cpu_ns(node.all_pids()) / 1e6 for name, node in pair.nodes().items()}
 
-    One at a time: each is applied before the next is made. The clock counts hundredths of a second of all threads,
-    also of those that ended; `rounds` is such that the sum is far above that."""
+
+def consumer_cost(pair, rounds, every, portions, clock):
+    """(costs, idle, portions): milliseconds of processor time for one new consumer, what both planes use when idle
+    taken off: the median of `portions` equal parts of the rounds, so that a moment in which the machine has other
+    things to do counts once. One consumer at a time: each is applied before the next is made."""
     length = rounds * every
-    before = used(pair)
+    before = clock(pair)
     time.sleep(length)
-    idle = {name: value - before[name] for name, value in used(pair).items()}
-    before, start = used(pair), time.monotonic()
-    for number in range(rounds):
-        pair.control.admin.post("/consumers", username=f"one-{number}")
-        time.sleep(max(start + (number + 1) * every - time.monotonic(), 0))
-    took = time.monotonic() - start
-    after = used(pair)
-    return {name: max(after[name] - before[name] - idle[name] * took / length, 0) / rounds for name in PLANES}, idle
+    idle = {name: (value - before[name]) / length for name, value in clock(pair).items()}
+    rows, number = [], 0
+    for _ in range(portions):
+        before, start = clock(pair), time.monotonic()
+        for turn in range(rounds // portions):
+            pair.control.admin.post("/consumers", username=f"one-{number}")
+            number += 1
+            time.sleep(max(start + (turn + 1) * every - time.monotonic(), 0))
+        took, after = time.monotonic() - start, clock(pair)
+        rows.append({name: max(after[name] - before[name] - idle[name] * took, 0) / (rounds // portions)
+                     for name in PLANES})
+    return {name: statistics.median(row[name] for row in rows) for name in PLANES}, idle, rows
 
 
 def measure(mode, options, entities, report):
@@ -129,13 +138,16 @@ def measure(mode, options, entities, report):
         settle(pair, mode)
         consumer = consumer_watched(pair, options)
         settle(pair, mode)
-        rounds, every = (options.consumers, 0.03) if mode == "ON" else (3, SETTLE_S[mode])
-        costs, idle = consumer_cost(pair, rounds, every)
+        if mode == "ON":
+            costs, idle, portions = consumer_cost(pair, options.consumers, 0.03, PORTIONS, precisely_used)
+        else:  # threads of a full set come and go; hundredths of a second are fine enough for it
+            costs, idle, portions = consumer_cost(pair, 3, SETTLE_S[mode], 3, used)
     report.note(f"{mode}: samples", {"rows": "seconds, PSS MiB, private MiB, seconds of processor time",
                                      **sampler.rows(), "marks": sampler.marks})
     report.note(f"{mode}: samples around one consumer", consumer.rows())
     report.note(f"{mode}: cycles, s", [times, *cycles])
-    report.note(f"{mode}: idle, ms of processor time in {rounds * every:g} s", idle)
+    report.note(f"{mode}: idle, ms of processor time a second", idle)
+    report.note(f"{mode}: ms of processor time for one consumer, portions", portions)
     return {"sampler": sampler, "cycles": [times, *cycles], "consumer": consumer, "costs": costs}
 
 

@@ -6,6 +6,7 @@
 #include "base/json.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 
 static int collect_key(void *context, const char *name, weir_str_t value)
 {
@@ -121,11 +122,22 @@ static bool is_timestamp(const char *name)
     return strcmp(name, "created_at") == 0 || strcmp(name, "updated_at") == 0;
 }
 
+static const EVP_MD *sha256;
+
+static void fetch_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (sha256 == NULL)
+        sha256 = EVP_sha256(); /* which looks for it each time */
+}
+
 /* Prints the entity, and hashes the members that are not timestamps: those
  * alone make no change. */
 static int print_and_hash(const weir_json_t *entity, EVP_MD_CTX *hash, weir_buffer_t *out)
 {
-    bool fine = EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    bool fine =
+        pthread_once(&once, fetch_sha256) == 0 && EVP_DigestInit_ex(hash, sha256, NULL) == 1;
     weir_buffer_byte(out, '{');
     for (const weir_json_t *m = weir_json_first(entity); m != NULL; m = weir_json_next(m)) {
         if (m != weir_json_first(entity))
