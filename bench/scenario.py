@@ -119,7 +119,10 @@ class Scene:
         last = self.entities.routes - 1
         self.pair.wait_served(self.entities.path(last), headers={"Host": self.entities.host(last)})
 
-    def start(self):
+    def start(self, warm):
+        """The memory before is that of nodes that change: after `warm` cycles, and not of a data plane that has just
+        given back what it had mapped."""
+        cycles(self.pair, self.entities, warm)
         nodes = self.pair.nodes()
         self.before = {name: node_pss_mib(node) for name, node in nodes.items()}
         self.ticks = {name: cpu_ms(node) for name, node in nodes.items()}
@@ -171,7 +174,7 @@ def main():
         small, large = (Scene(stack, options, total) for total in (options.small, options.entities))
         time.sleep(2)
         for scene in (small, large):
-            scene.start()
+            scene.start(options.cycles)
         for start in range(0, options.cycles, TURN):
             for scene in (small, large):
                 scene.turn(min(TURN, options.cycles - start))
