@@ -17,6 +17,7 @@ from weir.upstream import Upstream
 MODES = {"ON": "on", "OFF": "off"}
 PLANES = ("control plane", "data plane")
 PORTIONS = 10
+MIB_100_MB = 95
 SETTLE_S = {"ON": 2, "OFF": 7}  # OFF: more than db_update_frequency (5 s), so that the last push is over
 
 
@@ -159,7 +160,7 @@ def memory_figures(report, mode, sampler):
         peak = max(sampler.column(name, 1, since=made))
         after = statistics.median(sampler.column(name, 1, since=(gone + sampler.now()) / 2))
         goal = 1.01 if mode == "ON" else None
-        report.figure(f"{mode}: {name}: memory before", before, "MiB", 100 if (mode, name) == ("ON", PLANES[1]) else None)
+        report.figure(f"{mode}: {name}: memory before", before, "MiB", MIB_100_MB if (mode, name) == ("ON", PLANES[1]) else None)
         private = statistics.median(sampler.column(name, 2, until=made))
         report.figure(f"{mode}: {name}: of it not from files", private, "MiB")
         report.figure(f"{mode}: {name}: of it not from files, peak / before",
