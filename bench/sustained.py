@@ -6,11 +6,12 @@ Clients must not be slowed by the writers merely because both want the same proc
 worker, wrk and the upstream have processor 0, and priority there, everything else (control plane, sync agent,
 writers, and what measures here) the others. What is compared is the same traffic quiet and under changes, quiet
 before and after, several runs of each, of which the median counts. Latency is measured at a fixed moderate rate,
-throughput with wrk as fast as it gets.
+throughput with wrk as fast as it gets. The percentiles of latency are of the requests of all runs together: that of one
+run of some seconds differs by a quarter from the next one, quiet or not.
 
 Three processes on one full processor take turns, and how many turns a request takes is the mood of the scheduler, nothing
 that a gateway does. So, for throughput, they do not preempt each other when they wake (SCHED_BATCH), and there are
-100 connections: with 20, all of them go round in one bunch (0.2 turns a request) until anything at all disturbs that, then in
+100 connections: with 20, all of them go round in one bunch (0.2 turns a request) until anything disturbs that, then in
 two (0.3) for good, which alone is 3 %. The turns are told beside the throughput: a comparison holds if they are equal.
 
 Each request of the writers is one transaction of --operations changes (1: a plain PUT); the changes have the mix
@@ -23,6 +24,7 @@ import statistics
 import subprocess
 import threading
 import time
+from collections import Counter
 
 from common import (DATA, Pair, Report, Set, arguments, cpu_ms, fill, ident, percentile, schedstat, tool,
                     upstream_nginx)
@@ -38,7 +40,7 @@ USED_ROUTES = 100  # in turn
 CLIENTS, PAUSE_MS = 20, 10  # at the fixed rate: nearly CLIENTS * 1000 / PAUSE_MS requests a second
 THROUGHPUT_CLIENTS = 100
 LONE_PAUSE_S = 0.1
-RUNS = 3  # of each kind of traffic: quiet before, quiet after; twice as many under load
+RUNS = 3  # of each kind of traffic: quiet before, quiet after; twice as many under load, and as long as those
 
 
 def pin(pids, processors):
@@ -225,6 +227,12 @@ function request()
     at = at % {USED_ROUTES} + 1
     return requests[at]
 end
+function done(summary, latency, requests)
+    for i = 1, #latency do
+        local value, count = latency(i)
+        io.write(string.format("latency %d %d\\n", value, count))
+    end
+end
 """ + (f"function delay() return {pause_ms} end\n" if pause_ms else ""))
     return path
 
@@ -239,17 +247,15 @@ def traffic(data, upstream, pause_ms, seconds):
     used, turns = schedstat(workers)[0], schedstat((*workers, *upstream))[1]
     done = subprocess.run(["nice", "-n", str(PRIORITY), "chrt", "--other" if pause_ms else "--batch", "0",
                            "taskset", "-c", ",".join(map(str, TRAFFIC)), "wrk", "-t1", f"-c{clients}", f"-d{seconds}s",
-                           "--latency", "-s", lua(pause_ms), f"http://127.0.0.1:{port}/"],
+                           "-s", lua(pause_ms), f"http://127.0.0.1:{port}/"],
                           capture_output=True, text=True, check=True, timeout=seconds + 30)
     used, turns = schedstat(workers)[0] - used, schedstat((*workers, *upstream))[1] - turns
     requests = int(re.search(r"(\d+) requests in", done.stdout)[1])
     per_second = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
-    scale = {"us": 0.001, "ms": 1, "s": 1000}
-    times = {share: float(value) * scale[unit]
-             for share, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", done.stdout)}
+    latency = Counter({int(us): int(count) for us, count in re.findall(r"latency (\d+) (\d+)", done.stdout)})
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
     errors = re.search(r"Socket errors: (.*)", done.stdout)
-    return {"rps": per_second, "p50_ms": times["50"], "p99_ms": times["99"],
+    return {"rps": per_second, "latency": latency, "p50_ms": at_share([latency], 0.5), "p99_ms": at_share([latency], 0.99),
             "cpu_us": used / requests / 1000, "turns": turns / requests, "bad": int(bad[1]) if bad else 0,
             "errors": errors[1] if errors else None}
 
@@ -267,17 +273,32 @@ def middle(runs, key):
     return statistics.median(run[key] for run in runs)
 
 
+def at_share(histograms, share):
+    """Milliseconds that `share` of the requests of all these histograms stay within."""
+    total, seen = sum(map(Counter.total, histograms)), 0
+    for us, count in sorted(sum(histograms, Counter()).items()):
+        seen += count
+        if seen >= total * share:
+            return us / 1000
+    return 0.0
+
+
 def traffic_figures(report, quiet, loaded):
+    latency = {}
+    for kind in ("fixed", "fast"):
+        for state, runs in (("quiet", quiet), ("under load", loaded)):
+            histograms = [run.pop("latency") for run in runs[kind]]
+            latency[kind, state] = {share: at_share(histograms, share) for share in (0.5, 0.99)}
     report.note("traffic", {"quiet": quiet, "under load": loaded})
     for kind, label in (("fixed", "fixed rate"), ("fast", "as fast as it gets")):
         for state, runs in (("quiet", quiet), ("under load", loaded)):
             report.figure(f"{label}: {state}: requests", middle(runs[kind], "rps"), "1/s")
             report.figure(f"{label}: {state}: worker's time for a request", middle(runs[kind], "cpu_us"), "us")
             report.figure(f"{label}: {state}: turns of worker and upstream for a request", middle(runs[kind], "turns"), "")
-            report.figure(f"{label}: {state}: p50", middle(runs[kind], "p50_ms"), "ms")
-            report.figure(f"{label}: {state}: p99", middle(runs[kind], "p99_ms"), "ms")
-    report.figure("p99 at a fixed rate, under load / quiet", middle(loaded["fixed"], "p99_ms") / middle(quiet["fixed"], "p99_ms"),
-                  "x", 1.05)
+            report.figure(f"{label}: {state}: p50", latency[kind, state][0.5], "ms")
+            report.figure(f"{label}: {state}: p99", latency[kind, state][0.99], "ms")
+    report.figure("p99 at a fixed rate, under load / quiet",
+                  latency["fixed", "under load"][0.99] / latency["fixed", "quiet"][0.99], "x", 1.05)
     report.figure("as fast as it gets: worker's time for a request, under load / quiet",
                   middle(loaded["fast"], "cpu_us") / middle(quiet["fast"], "cpu_us"), "x")
     report.figure("throughput, under load / quiet", middle(loaded["fast"], "rps") / middle(quiet["fast"], "rps"),
@@ -287,6 +308,10 @@ def traffic_figures(report, quiet, loaded):
 
 
 # -- the run -------------------------------------------------------------------------------------------
+
+
+def run_seconds(options):
+    return max(int((options.seconds - 4) / (2 * 2 * RUNS)), 1)
 
 
 def under_load(pair, upstream, entities, options, report):
@@ -300,7 +325,7 @@ def under_load(pair, upstream, entities, options, report):
     writers = Writers(control, entities, options)  # writes its script first, which takes a while
     start = time.monotonic()
     time.sleep(2)
-    runs = both_kinds(pair.data, upstream, max(int((options.seconds - 4) / (2 * 2 * RUNS)), 1), 2 * RUNS)
+    runs = both_kinds(pair.data, upstream, run_seconds(options), 2 * RUNS)
     measured = writers.result(options.seconds * 5 + 60)
     ended = time.monotonic()
     row = pair.control.admin.read("/clustering/changes?size=1")["data"][0]
@@ -335,7 +360,7 @@ def under_load(pair, upstream, entities, options, report):
 
 def main():
     options = arguments(__doc__, seconds=(int, 60, "of changes"), rate=(int, 5000, "changes a second"),
-                        operations=(int, 5, "changes in a transaction"), quiet=(int, 4, "seconds of a run of traffic"))
+                        operations=(int, 5, "changes in a transaction"))
     report = Report("sustained", options)
     upstream = ports.free()
     server = upstream_nginx(DATA / "upstream", upstream)
@@ -353,10 +378,10 @@ def main():
             os.sched_setaffinity(0, OTHERS)  # this process looks at the nodes all the time; its threads inherit it
             time.sleep(2)
             found = lone(pair, entities, 9)
-            quiet = both_kinds(pair.data, serving, options.quiet, RUNS)
+            quiet = both_kinds(pair.data, serving, run_seconds(options), RUNS)
             runs, (down, up), changes = under_load(pair, serving, entities, options, report)
             time.sleep(2)
-            for kind, more in both_kinds(pair.data, serving, options.quiet, RUNS).items():
+            for kind, more in both_kinds(pair.data, serving, run_seconds(options), RUNS).items():
                 quiet[kind] += more
             wire_figures(report, found, changes, down, up)
             traffic_figures(report, quiet, runs)
