@@ -140,7 +140,8 @@ def measure(mode, options, entities, report):
         consumer = consumer_watched(pair, options)
         settle(pair, mode)
         if mode == "ON":
-            costs, idle, portions = consumer_cost(pair, options.consumers, 0.03, PORTIONS, precisely_used)
+            costs, idle, portions = consumer_cost(pair, options.consumers, 0.03,
+                                                   min(PORTIONS, options.consumers), precisely_used)
         else:  # threads of a full set come and go; hundredths of a second are fine enough for it
             costs, idle, portions = consumer_cost(pair, 3, SETTLE_S[mode], 3, used)
     report.note(f"{mode}: samples", {"rows": "seconds, PSS MiB, private MiB, seconds of processor time",

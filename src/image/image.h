@@ -54,7 +54,7 @@ void weir_image_close(weir_image_t *image); /* NULL is fine */
 int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_t name_bytes,
                          weir_error_t *err);
 /* After a commit, when whoever waits for it has been told: settles if much has come together
- * since the last time. */
+ * since the last time (with options.sync). */
 int weir_image_flush(weir_image_t *image, weir_error_t *err);
 /* For every second or so: everything committed is on the disk, and is what will be there
  * after the machine went down. If it was already, memory that the writing touched goes back

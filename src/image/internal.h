@@ -118,11 +118,11 @@ struct weir_image {
     weir_image_options_t options;
     char *path;
     uint64_t map_bytes;
-    /* unsynced.c: whether the mark is there; a commit that was not flushed; the last flush
-     * failed; one did, ever. `held`: no commit writes over what the mark leads to. */
-    bool marked, unflushed, failing, distrusted;
+    /* unsynced.c: whether the mark is there; settling failed the last time; a flush did,
+     * ever. `held`: no commit writes over what the mark leads to. */
+    bool marked, failing, distrusted;
     MDB_txn *held;
-    uint64_t unsettled_pages;  /* that commits have written since, about */
+    uint64_t unsettled_pages;  /* that commits have written since, about; 0: none has */
     weir_digester_t *digester; /* sums.c; NULL: no key */
     weir_digest_key_t key;
     struct sum_changes *changes; /* of the batch at work */

@@ -247,6 +247,7 @@ int unsynced_hold(weir_image_t *image, weir_error_t *err)
 {
     unsynced_let_go(image);
     int code = mdb_txn_begin(image->env, NULL, MDB_RDONLY, &image->held);
+    image->failing |= code != 0; /* a commit would write over it */
     return code == 0 ? WEIR_OK : lmdb_error(code, err, "hold");
 }
 
@@ -277,10 +278,8 @@ static int move_on(weir_image_t *image, weir_error_t *err)
     if (rc == WEIR_OK)
         rc = unsynced_hold(image, err);
     image->failing = rc != WEIR_OK;
-    if (rc == WEIR_OK) {
-        image->unflushed = false;
+    if (rc == WEIR_OK)
         image->unsettled_pages = 0;
-    }
     return rc;
 }
 
@@ -297,16 +296,14 @@ int unsynced_before_commit(weir_image_t *image, uint64_t rows, weir_error_t *err
         rc = move_on(image, err);
     else if (!image->marked)
         rc = write_mark(image, err);
-    if (rc == WEIR_OK) {
-        image->unflushed = true;
+    if (rc == WEIR_OK)
         image->unsettled_pages += COMMIT_PAGES + rows * ROW_PAGES;
-    }
     return rc;
 }
 
 int weir_image_settle(weir_image_t *image, weir_error_t *err)
 {
-    if (!image->unflushed && !image->failing) {
+    if (image->unsettled_pages == 0 && !image->failing) {
         cool_if_much(image); /* nothing was written for a while */
         return WEIR_OK;
     }
@@ -319,7 +316,6 @@ int weir_image_sync(weir_image_t *image, weir_error_t *err)
     int rc = flush(image, err);
     if (rc != WEIR_OK)
         return rc;
-    image->unflushed = false;
     image->unsettled_pages = 0;
     /* One that stays costs the last commits, or a full synchronisation, after the machine's
      * next death. */
