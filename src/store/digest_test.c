@@ -261,22 +261,48 @@ static void after_random_writes_by_anybody_the_sums_are_those_of_the_documents(v
     test_assert_verified(test);
 }
 
-/* Enough groups to fold the log of sums several times, with ids of every bucket. */
-static void sums_survive_the_folding_of_their_log(void **state)
+/* What the log of commits and the tables say together is what was in memory. */
+static void assert_kept(test_store_t *test)
+{
+    uint64_t version = weir_store_version(test->store);
+    uint64_t floor = weir_store_log_floor(test->store);
+    weir_store_numbers_t before;
+    weir_store_numbers_t after;
+    weir_store_numbers(test->store, &before);
+    uint64_t consumers = weir_store_count(test->store, WEIR_CONSUMERS);
+    uint64_t services = weir_store_count(test->store, WEIR_SERVICES);
+    test_reopen(test);
+    weir_store_numbers(test->store, &after);
+    assert_int_equal(weir_store_version(test->store), version);
+    assert_int_equal(weir_store_log_floor(test->store), floor);
+    assert_int_equal(after.log_entries, before.log_entries);
+    assert_int_equal(weir_store_count(test->store, WEIR_CONSUMERS), consumers);
+    assert_int_equal(weir_store_count(test->store, WEIR_SERVICES), services);
+    test_assert_verified(test);
+}
+
+/* Enough groups to fold the log of commits several times, with ids of every bucket. */
+static void state_and_sums_survive_the_folding_of_their_log(void **state)
 {
     enum { WRITES = 300 };
     test_store_t *test = *state;
+    weir_store_result_t result;
+    test->options.log_entries_max = 20; /* so that the floor moves */
+    test_reopen(test);
     for (unsigned i = 0; i < WRITES; i++) {
         weir_uuid_t id = test_id(i);
         id.bytes[0] = (uint8_t)(i * 37);
         id.bytes[1] = (uint8_t)(i * 11);
         test_put_id(test, &id);
-        if (i % 13 == 0 || (i > 60 && i < 70) || (i > 125 && i < 135)) {
-            test_reopen(test);
-            test_assert_verified(test);
-        }
+        if (i % 13 == 0 || (i > 55 && i < 70) || (i > 120 && i < 135))
+            assert_kept(test);
+        if (i == 64 || i == 100) /* a count that is none again */
+            test_put(test, WEIR_SERVICES, 1000, "");
+        if (i == 66 || i == 190)
+            assert_int_equal(test_delete(test, WEIR_SERVICES, 1000, &result), WEIR_OK);
     }
-    test_assert_verified(test);
+    assert_kept(test);
+    assert_true(weir_store_log_floor(test->store) > 0);
 }
 
 /* -- damage ------------------------------------------------------------------------------------ */
@@ -325,7 +351,7 @@ static void damaged_sums_are_found(void **state)
 {
     test_store_t *test = *state;
     test_assert_verified(test);
-    test_execute(test->path, "DELETE FROM bucket_log;"
+    test_execute(test->path, "UPDATE commit_log SET sums=x'';"
                              "INSERT OR REPLACE INTO bucket VALUES(77,zeroblob(15)||x'01');"
                              "INSERT OR REPLACE INTO bucket VALUES(4095,zeroblob(15)||x'01');");
     weir_store_verdict_t verdict = test_verdict(test);
@@ -333,10 +359,14 @@ static void damaged_sums_are_found(void **state)
     test_execute(test->path, "INSERT OR REPLACE INTO bucket VALUES(77,x'01')");
     weir_error_t err = { 0 };
     assert_int_equal(weir_store_verify(test->store, NULL, NULL, &verdict, &err), WEIR_CORRUPT);
-    test_execute(test->path, "DELETE FROM bucket; INSERT INTO bucket_log VALUES(99,x'ffff')");
+    test_execute(test->path, "DELETE FROM bucket; UPDATE commit_log SET sums=x'ffff'");
     assert_int_equal(weir_store_verify(test->store, NULL, NULL, &verdict, &err), WEIR_CORRUPT);
     weir_store_t *damaged = NULL;
     assert_int_equal(weir_store_open(&test->options, &damaged, &err), WEIR_CORRUPT);
+    test_execute(test->path, "UPDATE commit_log SET sums=x'', counts=x'0102'");
+    err = (weir_error_t){ 0 };
+    assert_int_equal(weir_store_open(&test->options, &damaged, &err), WEIR_CORRUPT);
+    assert_non_null(strstr(err.reason, "a count in the log is damaged"));
 }
 
 static void verifying_tells_how_far_it_is(void **state)
@@ -355,30 +385,77 @@ static void verifying_tells_how_far_it_is(void **state)
 
 /* -- migration --------------------------------------------------------------------------------- */
 
-static void a_database_of_the_first_release_gets_its_sums(void **state)
+/* Until the tables have everything, and the log of commits nothing: what earlier builds had. */
+static void put_until_folded(test_store_t *test)
 {
-    test_store_t *test = *state;
-    for (unsigned n = 1; n < 30; n++)
-        test_put(test, WEIR_CONSUMERS, n, "");
-    weir_digest_key_t key = *weir_store_digest_key(test->store);
-    weir_store_close(test->store);
-    test->store = NULL;
-    test_execute(test->path, "DROP TABLE bucket; DROP TABLE bucket_log;"
-                             "DELETE FROM meta WHERE name='digest_key';"
-                             "UPDATE meta SET value='1' WHERE name='migrations'");
+    unsigned n = 1;
+    while (test_ask(test->path, "SELECT count(*) FROM commit_log") > 0 && n < 100)
+        test_put(test, WEIR_CONSUMERS, n++, "");
+    assert_true(n > 1 && n < 100);
+}
+
+static void assert_migrates(test_store_t *test, size_t missing)
+{
     weir_error_t err = { 0 };
     size_t done = 0;
     assert_int_equal(weir_store_open(&test->options, &test->store, &err), WEIR_NOT_FOUND);
     assert_non_null(strstr(err.reason, "weir migrations up"));
     assert_int_equal(weir_store_migrate(&test->options, &done, NULL), WEIR_OK);
-    assert_int_equal(done, 1);
+    assert_int_equal(done, missing);
     test_reopen(test);
     test_assert_verified(test);
+}
+
+static void a_database_of_the_first_release_gets_its_sums(void **state)
+{
+    test_store_t *test = *state;
+    put_until_folded(test);
+    weir_digest_key_t key = *weir_store_digest_key(test->store);
+    weir_store_close(test->store);
+    test->store = NULL;
+    test_execute(test->path, "DROP TABLE bucket; DROP TABLE commit_log;"
+                             "DELETE FROM meta WHERE name='digest_key';"
+                             "UPDATE meta SET value='1' WHERE name='migrations'");
+    assert_migrates(test, 2);
     assert_memory_not_equal(&key, weir_store_digest_key(test->store), sizeof(key));
     key = *weir_store_digest_key(test->store);
+    size_t done = 0;
     assert_int_equal(weir_store_migrate(&test->options, &done, NULL), WEIR_OK);
     test_reopen(test);
     assert_memory_equal(&key, weir_store_digest_key(test->store), sizeof(key));
+}
+
+/* Its log had sums only; the newest of the counts were always in their table. */
+static void a_database_with_a_log_of_sums_keeps_what_is_in_it(void **state)
+{
+    test_store_t *test = *state;
+    weir_uuid_t id = test_id(500);
+    id.bytes[0] = 0xab;
+    id.bytes[1] = 0xcd;
+    test_put_id(test, &id);
+    put_until_folded(test);
+    uint64_t version = weir_store_version(test->store);
+    uint64_t consumers = weir_store_count(test->store, WEIR_CONSUMERS);
+    weir_store_numbers_t before;
+    weir_store_numbers_t after;
+    weir_store_numbers(test->store, &before);
+    weir_store_close(test->store);
+    test->store = NULL;
+    test_execute(test->path,
+                 "DROP TABLE commit_log;"
+                 "CREATE TABLE bucket_log(version INTEGER PRIMARY KEY, sums BLOB NOT NULL);"
+                 "INSERT INTO bucket_log SELECT (SELECT value FROM meta WHERE name='version'),"
+                 " CAST(x'0abc'||sum AS BLOB) FROM bucket WHERE bucket=2748;"
+                 "DELETE FROM bucket WHERE bucket=2748;"
+                 "UPDATE meta SET value='2' WHERE name='migrations'");
+    assert_int_equal(test_ask(test->path, "SELECT count(*) FROM bucket_log"), 1);
+    assert_migrates(test, 1);
+    weir_store_numbers(test->store, &after);
+    assert_int_equal(weir_store_version(test->store), version);
+    assert_int_equal(weir_store_count(test->store, WEIR_CONSUMERS), consumers);
+    assert_int_equal(after.log_entries, before.log_entries);
+    test_put(test, WEIR_CONSUMERS, 700, "");
+    assert_kept(test);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
@@ -397,12 +474,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             after_random_writes_by_anybody_the_sums_are_those_of_the_documents, setup_in_memory,
             test_teardown),
-        TEST(sums_survive_the_folding_of_their_log),
+        TEST(state_and_sums_survive_the_folding_of_their_log),
         TEST(a_damaged_document_is_found_in_its_bucket),
         TEST(a_lost_row_is_found_in_its_bucket),
         TEST(damaged_sums_are_found),
         TEST(verifying_tells_how_far_it_is),
         TEST(a_database_of_the_first_release_gets_its_sums),
+        TEST(a_database_with_a_log_of_sums_keeps_what_is_in_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,6 +224,20 @@ static inline void test_execute(const char *path, const char *sql)
     sqlite3_close(db);
 }
 
+/* The number that a query returns. */
+static inline long long test_ask(const char *path, const char *sql)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *select = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &select, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(select), SQLITE_ROW);
+    long long answer = sqlite3_column_int64(select, 0);
+    sqlite3_finalize(select);
+    sqlite3_close(db);
+    return answer;
+}
+
 /* -- a copy of the set, kept by applying deltas ---------------------------------------- */
 
 typedef struct test_copy_row {

@@ -62,9 +62,13 @@ static const char *const sql[STATEMENTS] = {
                    "WHERE type=?1 AND id>?2 AND id<=?3 ORDER BY id",
     [S_SUMS] = "SELECT bucket, sum FROM bucket",
     [S_SUM_PUT] = "INSERT OR REPLACE INTO bucket(bucket,sum) VALUES(?1,?2)",
-    [S_SUMS_LOGGED] = "SELECT sums FROM bucket_log ORDER BY version",
-    [S_SUMS_LOG] = "INSERT INTO bucket_log(version,sums) VALUES(?1,?2)",
-    [S_SUMS_LOG_EMPTY] = "DELETE FROM bucket_log",
+    [S_VERSION] = "SELECT coalesce((SELECT max(version) FROM commit_log),"
+                  "(SELECT CAST(value AS INTEGER) FROM meta WHERE name='version'),0)",
+    [S_COMMITS] = "SELECT version, log_entries, log_floor, counts, sums FROM commit_log "
+                  "ORDER BY version",
+    [S_COMMIT_LOG] = "INSERT INTO commit_log(version,log_entries,log_floor,counts,sums) "
+                     "VALUES(?1,?2,?3,?4,?5)",
+    [S_COMMITS_EMPTY] = "DELETE FROM commit_log",
     [S_EXPIRED] = "SELECT type, id FROM entity WHERE expires_ms<=?1 ORDER BY expires_ms LIMIT ?2",
     [S_PLANE_PUT] = "INSERT OR REPLACE INTO data_plane(node,expires_ms,document) VALUES(?1,?2,?3)",
     [S_PLANES_EXPIRE] = "DELETE FROM data_plane WHERE expires_ms<=?1",

@@ -44,46 +44,6 @@ struct pending {
 
 /* -- the state ------------------------------------------------------------------------ */
 
-int weir_sqlite_load_state(connection_t *connection, state_t *ret, weir_error_t *err)
-{
-    state_t state = { 0 };
-    sqlite3_stmt *counts = NULL;
-    int rc = weir_sqlite_meta_number(connection, "version", &state.version, err);
-    if (rc == WEIR_OK)
-        rc = weir_sqlite_meta_number(connection, "log_floor", &state.floor, err);
-    if (rc == WEIR_OK)
-        rc = weir_sqlite_meta_number(connection, "log_entries", &state.log_entries, err);
-    if (rc == WEIR_OK)
-        rc = weir_sqlite_select(connection, S_COUNTS, &counts, err, "");
-    if (rc != WEIR_OK)
-        return rc;
-    while ((rc = weir_sqlite_step(connection, counts, err)) == WEIR_OK) {
-        int type = sqlite3_column_int(counts, 0);
-        if (type > 0 && type < WEIR_ENTITY_TYPES)
-            state.counts[type] = (uint64_t)sqlite3_column_int64(counts, 1);
-    }
-    sqlite3_reset(counts);
-    if (rc != WEIR_NOT_FOUND)
-        return rc;
-    *ret = state;
-    return WEIR_OK;
-}
-
-static int save_state(group_t *g, weir_error_t *err)
-{
-    const state_t *before = &g->store->state;
-    int rc = weir_sqlite_meta_put_number(g->db, "version", g->state.version, err);
-    if (rc == WEIR_OK && g->state.log_entries != before->log_entries)
-        rc = weir_sqlite_meta_put_number(g->db, "log_entries", g->state.log_entries, err);
-    if (rc == WEIR_OK && g->state.floor != before->floor)
-        rc = weir_sqlite_meta_put_number(g->db, "log_floor", g->state.floor, err);
-    for (int type = 1; rc == WEIR_OK && type < WEIR_ENTITY_TYPES; type++)
-        if (g->state.counts[type] != before->counts[type])
-            rc = weir_sqlite_run(g->db, S_COUNT_PUT, err, "ii", (int64_t)type,
-                                 (int64_t)g->state.counts[type]);
-    return rc;
-}
-
 /* A reload leaves the process that goes and the one that comes writing for a
  * moment: what the other committed is read again, inside our transaction. */
 static int follow_others(group_t *g, weir_error_t *err)
@@ -97,9 +57,7 @@ static int follow_others(group_t *g, weir_error_t *err)
     sqlite3_reset(select);
     store_t *store = g->store;
     if (rc == WEIR_OK && data_version != store->data_version) {
-        rc = weir_sqlite_load_state(g->db, &store->state, err);
-        if (rc == WEIR_OK)
-            rc = weir_sqlite_sums_load(store, &store->state.digest, err);
+        rc = weir_sqlite_commits_load(store, &store->state, err);
         store->data_version = rc == WEIR_OK ? data_version : 0;
         weir_sqlite_recent_forget(&store->recent);
     }
@@ -256,9 +214,7 @@ static int finish(group_t *g, weir_error_t *err)
     if (g->state.version != g->store->state.version) {
         rc = prune(g, err);
         if (rc == WEIR_OK)
-            rc = save_state(g, err);
-        if (rc == WEIR_OK)
-            rc = weir_sqlite_sums_save(g, err);
+            rc = weir_sqlite_commits_save(g, err);
     }
     if (rc != WEIR_OK)
         return rc;
@@ -285,7 +241,7 @@ static int try_group(group_t *g, pending_t *first, weir_error_t *err)
         rc = finish(g, err);
     if (rc != WEIR_OK && !sqlite3_get_autocommit(g->db->db))
         weir_sqlite_run(g->db, S_ROLLBACK, NULL, "");
-    weir_sqlite_sums_end_group(&g->store->sums, rc == WEIR_OK);
+    weir_sqlite_commits_end(g, rc == WEIR_OK);
     return rc;
 }
 

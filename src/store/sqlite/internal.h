@@ -4,8 +4,8 @@
  *   read.c        rows, pages of them           prepare.c     a write, before the queue
  *   group.c       the queue and the commit      apply.c       a write, in the transaction
  *   log.c         deltas                        view.c        one state, in pages or whole
- *   sums.c        the digest of what is stored
- *   recent.c      the newest deltas, in memory
+ *   sums.c        the digest of what is stored       recent.c      the newest deltas, in memory
+ *   commits.c     version, counts and sums, a row for each commit
  *
  * One connection writes: that of the thread which leads a group (group.c). A
  * bounded pool of others reads. Every statement is prepared once a connection. */
@@ -68,9 +68,10 @@ typedef enum statement {
     S_ENTITIES,
     S_SUMS,
     S_SUM_PUT,
-    S_SUMS_LOGGED,
-    S_SUMS_LOG,
-    S_SUMS_LOG_EMPTY,
+    S_VERSION,
+    S_COMMITS,
+    S_COMMIT_LOG,
+    S_COMMITS_EMPTY,
     S_EXPIRED,
     S_PLANE_PUT,
     S_PLANES_EXPIRE,
@@ -109,9 +110,7 @@ typedef struct sums_layer {
 typedef struct sums {
     weir_digest_t now[WEIR_DIGEST_BUCKETS];
     sums_layer_t write, group;
-    bucket_set_t logged; /* newer in the log than in the table */
-    size_t log_rows;
-    bool folding; /* the group at work empties the log */
+    bucket_set_t logged; /* newer in the log of commits than in the table */
 } sums_t;
 
 typedef struct known_digest {
@@ -162,6 +161,7 @@ typedef struct store {
     unsigned careful;     /* groups that begin with savepoints */
     int64_t data_version; /* another process changes it by committing */
     sums_t sums;
+    size_t commit_rows; /* in the table commit_log */
     weir_digester_t *digester;
 
     pthread_mutex_t readers_lock;
@@ -270,6 +270,13 @@ int weir_sqlite_on_delete(weir_entity_type_t type, const weir_field_t *field);
 
 /* -- group.c ------------------------------------------------------------------------- */
 
+/* Where what the group made of the whole was written (commits.c). */
+typedef enum saved {
+    SAVED_NOT,
+    SAVED_IN_LOG,
+    SAVED_IN_TABLES, /* and the log emptied */
+} saved_t;
+
 /* One transaction at work, thrown away if it fails. */
 typedef struct group {
     store_t *store;
@@ -279,6 +286,7 @@ typedef struct group {
     uint64_t seq;    /* of the next delta of the write at work */
     bool savepoints; /* one around each write */
     bool undone;     /* a write was, or, without savepoints, has to be */
+    saved_t saved;
 } group_t;
 
 /* What a queued call does inside its savepoint. WEIR_CONFLICT: refused. */
@@ -289,9 +297,19 @@ typedef int (*weir_sqlite_work_t)(group_t *group, void *context, weir_store_resu
  * that added deltas gets a version. */
 int weir_sqlite_commit(store_t *store, weir_sqlite_work_t work, void *context,
                        weir_store_result_t *ret, weir_error_t *err);
-/* Reads what load at start and after another process wrote. */
-int weir_sqlite_load_state(connection_t *connection, state_t *ret, weir_error_t *err);
 void weir_sqlite_publish(store_t *store, const state_t *state);
+
+/* -- commits.c ----------------------------------------------------------------------- */
+
+/* The state and the leader's sums, at start and after another process wrote. */
+int weir_sqlite_commits_load(store_t *store, state_t *ret, weir_error_t *err);
+/* As a transaction of `connection` sees it: the version, and WEIR_DIGEST_BUCKETS sums. */
+int weir_sqlite_commits_version(connection_t *connection, uint64_t *ret, weir_error_t *err);
+int weir_sqlite_commits_sums(connection_t *connection, weir_digest_t *sums, weir_error_t *err);
+/* Writes what the group, which has a new version, made of state and sums. */
+int weir_sqlite_commits_save(group_t *group, weir_error_t *err);
+/* Not committed: the sums are again what they were before the group. */
+void weir_sqlite_commits_end(group_t *group, bool committed);
 
 /* -- apply.c --------------------------------------------------------------------------- */
 
@@ -305,23 +323,27 @@ int weir_sqlite_apply_delete(group_t *group, weir_entity_type_t type, const weir
 
 /* Reads the key, makes the leader's digester. */
 int weir_sqlite_sums_open(store_t *store, weir_error_t *err);
-/* The leader's sums, from the table. */
-int weir_sqlite_sums_load(store_t *store, weir_digest_t *ret_total, weir_error_t *err);
-/* WEIR_DIGEST_BUCKETS of them, and the buckets and rows of the log; these may be NULL. */
-int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, bucket_set_t *logged,
-                          size_t *log_rows, weir_error_t *err);
+/* WEIR_DIGEST_BUCKETS of them, as the table has them. */
+int weir_sqlite_sums_table(connection_t *connection, weir_digest_t *sums, weir_error_t *err);
+/* Lays those of a row of the log over them; `logged` (or NULL) gets their buckets. */
+int weir_sqlite_sums_take(sqlite3_stmt *row, int column, weir_digest_t *sums, bucket_set_t *logged,
+                          weir_error_t *err);
+/* Nothing is known to be in the log. */
+void weir_sqlite_sums_forget(sums_t *sums);
 /* Makes the key, and the sums of what is there. */
 int weir_sqlite_sums_migrate(connection_t *connection, weir_error_t *err);
 
 void weir_sqlite_sums_begin_write(sums_t *sums);
 void weir_sqlite_sums_undo_write(sums_t *sums);
-/* Not committed: the sums are again what they were before the group. */
-void weir_sqlite_sums_end_group(sums_t *sums, bool committed);
+/* Not committed: they are again what they were before the group. */
+void weir_sqlite_sums_end_group(sums_t *sums, bool committed, bool folded);
 /* An entity changes: its hash before, and after; NULL: there is none. */
 void weir_sqlite_sums_change(group_t *group, const weir_uuid_t *id, const weir_digest_t *gone,
                              const weir_digest_t *come);
-/* Writes those that the group changed. */
-int weir_sqlite_sums_save(group_t *group, weir_error_t *err);
+/* Those that the group changed, as a row of the log has them; the caller frees ret->data. */
+int weir_sqlite_sums_print(const store_t *store, weir_str_t *ret, weir_error_t *err);
+/* To the table: those of the log, and those that the group changed. */
+int weir_sqlite_sums_put(group_t *group, weir_error_t *err);
 
 /* In the order of versions, and before they are published. */
 void weir_sqlite_remember(store_t *store, uint64_t version, const weir_digest_t *digest);

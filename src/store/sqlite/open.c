@@ -45,6 +45,15 @@ static const migration_t migrations[] = {
       "CREATE TABLE bucket(bucket INTEGER PRIMARY KEY, sum BLOB NOT NULL);"
       "CREATE TABLE bucket_log(version INTEGER PRIMARY KEY, sums BLOB NOT NULL);",
       weir_sqlite_sums_migrate },
+    { "003_commit_log",
+      "CREATE TABLE commit_log(version INTEGER PRIMARY KEY, log_entries INTEGER NOT NULL,"
+      " log_floor INTEGER NOT NULL, counts BLOB NOT NULL, sums BLOB NOT NULL);"
+      "INSERT INTO commit_log SELECT version,"
+      " coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name='log_entries'),0),"
+      " coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name='log_floor'),0),"
+      " x'', sums FROM bucket_log;"
+      "DROP TABLE bucket_log;",
+      NULL },
 };
 
 enum { ARENA_BYTES = 64 * 1024 };
@@ -154,14 +163,12 @@ static void close_store(weir_store_t *base)
 
 static int load_all(store_t *store, size_t done, state_t *ret, weir_error_t *err)
 {
-    int rc = weir_sqlite_load_state(&store->writer, ret, err);
+    int rc = load_workspace(store, err);
+    if (done < WEIR_COUNT(migrations))
+        return rc; /* it is migrated, and opened anew */
     if (rc == WEIR_OK)
-        rc = load_workspace(store, err);
-    if (rc == WEIR_OK && done == WEIR_COUNT(migrations))
         rc = weir_sqlite_sums_open(store, err);
-    if (rc == WEIR_OK && done == WEIR_COUNT(migrations))
-        rc = weir_sqlite_sums_load(store, &ret->digest, err);
-    return rc;
+    return rc == WEIR_OK ? weir_sqlite_commits_load(store, ret, err) : rc;
 }
 
 /* In one transaction: the digest must be that of the version. */
@@ -313,10 +320,8 @@ static int make_first(weir_entity_type_t type, weir_json_t *body, group_t *g, we
 static int run_first(group_t *g, void *context, weir_store_result_t *result, weir_error_t *err)
 {
     (void)context;
-    uint64_t version = 0;
-    int rc = weir_sqlite_meta_number(g->db, "version", &version, err);
-    if (rc != WEIR_OK || version > 0)
-        return rc; /* somebody else was faster */
+    if (g->state.version > 0)
+        return WEIR_OK; /* somebody else was faster */
     WEIR_AUTO(json) weir_json_t *workspace = weir_json_new_object();
     WEIR_AUTO(json) weir_json_t *parameter = weir_json_new_object();
     weir_uuid_t cluster;
@@ -330,7 +335,7 @@ static int run_first(group_t *g, void *context, weir_store_result_t *result, wei
         weir_json_set(parameter, "value", weir_json_new_string(weir_str(text))) != WEIR_OK)
         return weir_error_memory(err);
     weir_store_op_t op;
-    rc = make_first(WEIR_WORKSPACES, workspace, g, &op, result, err);
+    int rc = make_first(WEIR_WORKSPACES, workspace, g, &op, result, err);
     if (rc != WEIR_OK)
         return rc;
     weir_uuid_format(&op.id, text);

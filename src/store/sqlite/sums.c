@@ -9,16 +9,14 @@
  *   sums.write      before the write at work   (undone with its savepoint)
  *   sums.group      before the group at work   (undone with its transaction)
  *
- * Ids are random: sixteen writes touch sixteen buckets on a dozen pages. So a group
- * adds one row with its new sums to the table `bucket_log`, and only every so many
- * groups the sums in the log go to where they belong, the table `bucket` (zeros may
- * be left out), and the log is emptied. Whoever reads lays one over the other.
+ * Ids are random: sixteen writes touch sixteen buckets on a dozen pages. So what a group
+ * changed goes into its row of the log (commits.c), and from there to the table `bucket` (zeros may
+ * be left out) once in many commits.
  *
  * The total of all buckets is in `state`, which goes and comes back with them. */
 #include "store/sqlite/internal.h"
 
 enum {
-    LOG_ROWS_MAX = 64,
     BUCKET_BYTES = 2,
     LOGGED_BYTES = BUCKET_BYTES + WEIR_DIGEST_BYTES, /* big endian */
 };
@@ -64,21 +62,23 @@ void weir_sqlite_sums_undo_write(sums_t *sums)
     take_back(sums, &sums->write);
 }
 
-void weir_sqlite_sums_end_group(sums_t *sums, bool committed)
+void weir_sqlite_sums_end_group(sums_t *sums, bool committed, bool folded)
 {
     clear(&sums->write.set);
-    if (!committed) {
+    if (!committed)
         take_back(sums, &sums->group);
-    } else if (sums->folding) {
+    else if (folded)
         clear(&sums->logged);
-        sums->log_rows = 0;
-    } else if (sums->group.set.count > 0) {
+    else
         for (size_t i = 0; i < sums->group.set.count; i++)
             add(&sums->logged, sums->group.set.buckets[i]);
-        sums->log_rows++;
-    }
     clear(&sums->group.set);
-    sums->folding = false;
+}
+
+void weir_sqlite_sums_forget(sums_t *sums)
+{
+    weir_assert(sums->group.set.count == 0);
+    clear(&sums->logged);
 }
 
 void weir_sqlite_sums_change(group_t *g, const weir_uuid_t *id, const weir_digest_t *gone,
@@ -118,22 +118,18 @@ static int put_sums(group_t *g, const bucket_set_t *set, const bucket_set_t *but
     return rc;
 }
 
-/* The log's sums, and the group's, to where they belong. */
-static int fold(group_t *g, weir_error_t *err)
-{
-    sums_t *sums = &g->store->sums;
-    sums->folding = true;
-    int rc = put_sums(g, &sums->logged, NULL, err);
-    if (rc == WEIR_OK)
-        rc = put_sums(g, &sums->group.set, &sums->logged, err);
-    return rc == WEIR_OK ? weir_sqlite_run(g->db, S_SUMS_LOG_EMPTY, err, "") : rc;
-}
-
-static int log_sums(group_t *g, weir_error_t *err)
+int weir_sqlite_sums_put(group_t *g, weir_error_t *err)
 {
     const sums_t *sums = &g->store->sums;
+    int rc = put_sums(g, &sums->logged, NULL, err);
+    return rc == WEIR_OK ? put_sums(g, &sums->group.set, &sums->logged, err) : rc;
+}
+
+int weir_sqlite_sums_print(const store_t *store, weir_str_t *ret, weir_error_t *err)
+{
+    const sums_t *sums = &store->sums;
     size_t bytes = sums->group.set.count * LOGGED_BYTES;
-    uint8_t *row = weir_malloc(bytes);
+    uint8_t *row = weir_malloc(bytes + 1); /* not even without sums a null */
     if (row == NULL)
         return weir_error_memory(err);
     uint8_t *at = row;
@@ -143,18 +139,8 @@ static int log_sums(group_t *g, weir_error_t *err)
         at[1] = (uint8_t)bucket;
         weir_digest_store(&sums->now[bucket], at + BUCKET_BYTES);
     }
-    int rc = weir_sqlite_run(g->db, S_SUMS_LOG, err, "ib", (int64_t)g->state.version,
-                             (weir_str_t){ (const char *)row, bytes });
-    weir_free(row);
-    return rc;
-}
-
-int weir_sqlite_sums_save(group_t *g, weir_error_t *err)
-{
-    const sums_t *sums = &g->store->sums;
-    if (sums->group.set.count == 0)
-        return WEIR_OK;
-    return sums->log_rows < LOG_ROWS_MAX ? log_sums(g, err) : fold(g, err);
+    *ret = (weir_str_t){ (const char *)row, bytes };
+    return WEIR_OK;
 }
 
 /* -- reading ------------------------------------------------------------------------------- */
@@ -177,8 +163,9 @@ static int take_sum(sqlite3_stmt *row, weir_digest_t *sums, weir_error_t *err)
     return WEIR_OK;
 }
 
-static int read_table(connection_t *connection, weir_digest_t *sums, weir_error_t *err)
+int weir_sqlite_sums_table(connection_t *connection, weir_digest_t *sums, weir_error_t *err)
 {
+    memset(sums, 0, WEIR_DIGEST_BUCKETS * sizeof(*sums));
     sqlite3_stmt *rows = NULL;
     int rc = weir_sqlite_select(connection, S_SUMS, &rows, err, "");
     while (rc == WEIR_OK && (rc = weir_sqlite_step(connection, rows, err)) == WEIR_OK)
@@ -187,11 +174,11 @@ static int read_table(connection_t *connection, weir_digest_t *sums, weir_error_
     return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
 }
 
-static int take_logged(sqlite3_stmt *row, weir_digest_t *sums, bucket_set_t *logged,
-                       weir_error_t *err)
+int weir_sqlite_sums_take(sqlite3_stmt *row, int column, weir_digest_t *sums, bucket_set_t *logged,
+                          weir_error_t *err)
 {
-    const uint8_t *bytes = sqlite3_column_blob(row, 0);
-    size_t count = (size_t)sqlite3_column_bytes(row, 0);
+    const uint8_t *bytes = sqlite3_column_blob(row, column);
+    size_t count = (size_t)sqlite3_column_bytes(row, column);
     if (bytes == NULL && count > 0)
         return weir_error_memory(err);
     if (count % LOGGED_BYTES != 0)
@@ -204,43 +191,6 @@ static int take_logged(sqlite3_stmt *row, weir_digest_t *sums, bucket_set_t *log
         if (logged != NULL)
             add(logged, bucket);
     }
-    return WEIR_OK;
-}
-
-static int read_log(connection_t *connection, weir_digest_t *sums, bucket_set_t *logged,
-                    size_t *log_rows, weir_error_t *err)
-{
-    sqlite3_stmt *rows = NULL;
-    int rc = weir_sqlite_select(connection, S_SUMS_LOGGED, &rows, err, "");
-    while (rc == WEIR_OK && (rc = weir_sqlite_step(connection, rows, err)) == WEIR_OK) {
-        rc = take_logged(rows, sums, logged, err);
-        if (log_rows != NULL)
-            ++*log_rows;
-    }
-    sqlite3_reset(rows);
-    return rc == WEIR_NOT_FOUND ? WEIR_OK : rc;
-}
-
-int weir_sqlite_sums_read(connection_t *connection, weir_digest_t *sums, bucket_set_t *logged,
-                          size_t *log_rows, weir_error_t *err)
-{
-    memset(sums, 0, WEIR_DIGEST_BUCKETS * sizeof(*sums));
-    int rc = read_table(connection, sums, err);
-    return rc == WEIR_OK ? read_log(connection, sums, logged, log_rows, err) : rc;
-}
-
-int weir_sqlite_sums_load(store_t *store, weir_digest_t *ret_total, weir_error_t *err)
-{
-    sums_t *sums = &store->sums;
-    weir_assert(sums->group.set.count == 0);
-    clear(&sums->logged);
-    sums->log_rows = 0;
-    int rc = weir_sqlite_sums_read(&store->writer, sums->now, &sums->logged, &sums->log_rows, err);
-    if (rc != WEIR_OK)
-        return rc;
-    *ret_total = (weir_digest_t){ 0 };
-    for (size_t i = 0; i < WEIR_DIGEST_BUCKETS; i++)
-        weir_digest_add(ret_total, &sums->now[i]);
     return WEIR_OK;
 }
 

@@ -114,8 +114,7 @@ static int begin(view_t *view, weir_error_t *err)
 {
     int rc = weir_sqlite_run(view->connection, S_BEGIN_READ, err, "");
     /* The first read is what fixes the state that is seen. */
-    return rc == WEIR_OK ? weir_sqlite_meta_number(view->connection, "version", &view->version, err)
-                         : rc;
+    return rc == WEIR_OK ? weir_sqlite_commits_version(view->connection, &view->version, err) : rc;
 }
 
 int weir_sqlite_view_open(weir_store_t *base, weir_store_view_t **ret, weir_error_t *err)
@@ -176,7 +175,7 @@ int weir_sqlite_view_page(weir_store_view_t *base, weir_store_cursor_t *cursor, 
 
 int weir_sqlite_view_sums(weir_store_view_t *base, weir_digest_t *sums, weir_error_t *err)
 {
-    return weir_sqlite_sums_read(view_of(base)->connection, sums, NULL, NULL, err);
+    return weir_sqlite_commits_sums(view_of(base)->connection, sums, err);
 }
 
 /* The greatest id of a bucket. */
