@@ -1,6 +1,6 @@
 /* faulty_vfs.h -- a file layer for tests: the default one of SQLite, in which
  * the n-th write or sync fails, and which knows whether the log of pages has
- * bytes that were not synced. Included by fault_test.c only. */
+ * bytes that were not synced, and how often it was written. Included by fault_test.c only. */
 #ifndef WEIR_STORE_FAULTY_VFS_H
 #define WEIR_STORE_FAULTY_VFS_H
 
@@ -23,7 +23,7 @@ static struct {
     atomic_int failures;  /* calls that failed */
     atomic_int code;      /* what failing calls return */
     atomic_bool log_dirty;
-    atomic_int log_syncs;
+    atomic_int log_syncs, log_writes;
 } faulty;
 
 static sqlite3_file *faulty_real(sqlite3_file *file)
@@ -57,8 +57,10 @@ static int faulty_write(sqlite3_file *file, const void *from, int bytes, sqlite3
 {
     if (faulty_fails())
         return faulty.code;
-    if (((faulty_file_t *)file)->is_log)
+    if (((faulty_file_t *)file)->is_log) {
         faulty.log_dirty = true;
+        faulty.log_writes++;
+    }
     return faulty_real(file)->pMethods->xWrite(faulty_real(file), from, bytes, at);
 }
 

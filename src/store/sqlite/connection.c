@@ -132,7 +132,7 @@ int weir_sqlite_connect(const char *path, bool writer, connection_t *ret, weir_e
 {
     *ret = (connection_t){ 0 };
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
-    if (sqlite3_open_v2(path, &ret->db, flags, NULL) != SQLITE_OK) {
+    if (sqlite3_open_v2(path, &ret->db, flags, weir_sqlite_files()) != SQLITE_OK) {
         int rc = ret->db == NULL ? weir_error_memory(err)
                                  : weir_error_set(err, WEIR_IO, "database", "cannot open %s: %s",
                                                   path, sqlite3_errmsg(ret->db));

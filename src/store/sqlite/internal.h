@@ -5,7 +5,7 @@
  *   group.c       the queue and the commit      apply.c       a write, in the transaction
  *   log.c         deltas                        view.c        one state, in pages or whole
  *   sums.c        the digest of what is stored       recent.c      the newest deltas, in memory
- *   commits.c     version, counts and sums, a row for each commit
+ *   commits.c     version, counts and sums, a row for each commit    wal_file.c    its log's file
  *
  * One connection writes: that of the thread which leads a group (group.c). A
  * bounded pool of others reads. Every statement is prepared once a connection. */
@@ -221,6 +221,11 @@ int weir_sqlite_meta_number(connection_t *connection, const char *name, uint64_t
                             weir_error_t *err);
 int weir_sqlite_meta_put_number(connection_t *connection, const char *name, uint64_t value,
                                 weir_error_t *err);
+
+/* -- wal_file.c --------------------------------------------------------------------- */
+
+/* The name of the file layer to open databases with; NULL: SQLite's own. */
+const char *weir_sqlite_files(void);
 
 /* -- prepare.c ---------------------------------------------------------------------- */
 
