@@ -1,7 +1,7 @@
 /* touched.c -- what changes of routing concern: noted by the writer, followed by readers. */
 #include "image/touched.h"
 
-enum { SLOTS = 4096 }; /* a power of two */
+enum { SETS = 1024, WAYS = 4 }; /* powers of two; 64 KiB for each worker */
 
 /* Lengths of beginnings of paths that places are told apart by. */
 static const size_t touched_steps[] = { 0, 1, 2, 4, 8, 16, 32, 64 };
@@ -132,13 +132,22 @@ int touched_store(writer_t *w, weir_error_t *err)
 
 /* -- following ---------------------------------------------------------------------------- */
 
+/* The keys touched last of those that share a set, one line of the processor's cache. A request
+ * asks for a dozen keys, so that even one in twenty answered in doubt would make most requests look
+ * everything up again. */
+typedef struct set {
+    uint64_t moments[WAYS]; /* 0: nobody's */
+    uint32_t keys[WAYS];
+    uint64_t others; /* when one was touched last that had to make room */
+} set_t;
+
 /* Moments count what this reader has seen happen, over all images that it was in. */
 struct followed {
     uint64_t moment;
-    uint64_t everything;   /* moment when everything was touched last */
-    uint64_t slots[SLOTS]; /* ... and what has one of the keys of a slot */
-    uint64_t seen;         /* state_t's `touched` */
-    uint64_t changed;      /* weir_reader_changed() of routing */
+    uint64_t everything; /* moment when everything was touched last */
+    uint64_t seen;       /* state_t's `touched` */
+    uint64_t changed;    /* weir_reader_changed() of routing */
+    set_t sets[SETS];    /* ... and when some keys were */
 };
 
 static uint64_t routing_commit(const state_t *state)
@@ -173,6 +182,24 @@ static bool is_known(const weir_reader_t *reader)
            state->touched - followed->seen <= TOUCHED_MAX;
 }
 
+static void note_key(followed_t *followed, uint32_t key)
+{
+    set_t *set = &followed->sets[key % SETS];
+    size_t way = 0;
+    for (size_t i = 0; i < WAYS; i++) {
+        if (set->keys[i] == key && set->moments[i] > 0) {
+            set->moments[i] = followed->moment;
+            return;
+        }
+        if (set->moments[i] < set->moments[way])
+            way = i;
+    }
+    if (set->moments[way] > 0)
+        set->others = set->moments[way];
+    set->keys[way] = key;
+    set->moments[way] = followed->moment;
+}
+
 static bool note_keys(weir_reader_t *reader)
 {
     followed_t *followed = reader->followed;
@@ -188,7 +215,7 @@ static bool note_keys(weir_reader_t *reader)
         uint32_t touched;
         memcpy(&touched, (const uint8_t *)value.mv_data + i % TOUCHED_MAX * sizeof(touched),
                sizeof(touched));
-        followed->slots[touched % SLOTS] = followed->moment;
+        note_key(followed, touched);
     }
     return true;
 }
@@ -226,7 +253,11 @@ int weir_reader_moment(weir_reader_t *reader, uint64_t *ret, weir_error_t *err)
 
 static bool stands(const followed_t *followed, uint32_t key, uint64_t since)
 {
-    return followed->slots[key % SLOTS] <= since;
+    const set_t *set = &followed->sets[key % SETS];
+    for (size_t i = 0; i < WAYS; i++)
+        if (set->keys[i] == key && set->moments[i] > 0)
+            return set->moments[i] <= since;
+    return set->others <= since;
 }
 
 bool weir_reader_route_stands(const weir_reader_t *reader, const weir_uuid_t *route,

@@ -20,7 +20,8 @@
  * The image keeps the keys of the last TOUCHED_MAX changes, and how many there ever were
  * (state_t). A reader that follows within so many knows exactly what they were; for one
  * that comes later, or follows to another image, everything was touched. Keys are hashes,
- * and the reader's slots are fewer: two may be taken for one, which costs a look-up. */
+ * and a reader knows some thousand of them by name: what it takes for touched and was
+ * not costs a look-up. */
 #ifndef WEIR_TOUCHED_H
 #define WEIR_TOUCHED_H
 

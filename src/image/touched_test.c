@@ -513,6 +513,47 @@ static void who_follows_step_by_step_remembers(void **state)
     }
 }
 
+/* Services that nothing remembered has to do with, each in a transaction that is followed. */
+static void put_others(fixture_t *f, unsigned from, unsigned count)
+{
+    uint64_t moment = 0;
+    for (unsigned n = from; n < from + count; n++) {
+        char row[128];
+        snprintf(row, sizeof(row),
+                 "{\"id\":\"00000001-0000-4000-8000-%012u\",\"host\":\"other.test\"}", n);
+        fixture_put_alone(f, "services", row);
+        fixture_ok(f, weir_reader_moment(f->reader, &moment, &f->err));
+    }
+}
+
+/* A dozen keys are asked for with each request: one that is in doubt is as good as none. */
+static void what_others_touch_puts_hardly_anything_in_doubt(void **state)
+{
+    enum { ASKED = 2000, CHANGED = 300 };
+    fixture_t *f = *state;
+    uint64_t since = 0;
+    unsigned fallen = 0;
+    fixture_ok(f, weir_reader_moment(f->reader, &since, &f->err));
+    put_others(f, 1000, CHANGED);
+    for (unsigned n = 0; n < ASKED; n++) {
+        weir_uuid_t id = { { 7, (uint8_t)(n >> 8), (uint8_t)n } };
+        fallen += !weir_reader_route_stands(f->reader, &id, NULL, since);
+    }
+    assert_true(fallen <= ASKED / 1000);
+}
+
+static void what_was_touched_is_never_forgotten(void **state)
+{
+    fixture_t *f = *state;
+    fixture_put_alone(f, "services", SERVICE("1", ",\"retries\":1"));
+    for (unsigned part = 0; part < 20; part++) {
+        assert_int_equal(standing(f, &first) & ROUTE_ITSELF, 0);
+        put_others(f, 1000 + part * 500, 500);
+    }
+    look(f, &first.request, &first.facts, &first.line);
+    assert_int_equal(standing(f, &first), BOTH);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -523,6 +564,8 @@ int main(void)
         TEST(the_first_route_with_a_host_or_a_path_concerns_everything),
         TEST(who_comes_late_remembers_nothing),
         TEST(who_follows_step_by_step_remembers),
+        TEST(what_others_touch_puts_hardly_anything_in_doubt),
+        TEST(what_was_touched_is_never_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
