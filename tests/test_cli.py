@@ -283,17 +283,17 @@ def test_sync_verify_proves_the_image_of_a_data_plane_that_runs(cluster):
 
 
 def test_a_database_is_not_migrated_under_a_running_node(control):
-    def set_done(count):
+    def add_to_done(number):
         database = sqlite3.connect(control.prefix / "weir.db")
         with database:
-            database.execute("UPDATE meta SET value = ? WHERE name = 'migrations'", (count,))
+            database.execute("UPDATE meta SET value = value + ? WHERE name = 'migrations'", (number,))
         database.close()
 
     assert control.by_prefix("migrations", "up").returncode == 0  # nothing to do
-    set_done(1)
+    add_to_done(-1)
     done = control.by_prefix("migrations", "up", fail=False)
     assert done.returncode == 1 and "the node is running" in done.stderr
-    set_done(2)
+    add_to_done(1)
 
 
 def test_sync_verify_without_a_database_says_so(tmp_path):

@@ -27,6 +27,8 @@ typedef struct plane {
     uint64_t snapshot, seen;
     char cursor[WEIR_SYNC_CURSOR_MAX];
     bool has_key, fails; /* fails: whatever it shall do */
+    bool fails_late;     /* a page is taken, and found not to be put when the next one comes */
+    bool took_page;
     weir_digest_key_t key;
     size_t stages, resumed, pages, switches, batches, heals, healed, refused;
     char reason[64]; /* of the last snapshot */
@@ -217,6 +219,7 @@ static inline int plane_stage(void *context, uint64_t snapshot, uint64_t entitie
     (void)entities;
     if (p->fails)
         return plane_refuses(p, err);
+    p->took_page = false;
     snprintf(p->reason, sizeof(p->reason), "%.*s", WEIR_STR_ARG(reason));
     p->stages++;
     if (p->has_stage && p->snapshot == snapshot) {
@@ -236,8 +239,11 @@ static inline int plane_page(void *context, const weir_sync_page_t *page, weir_e
 {
     plane_t *p = context;
     WEIR_AUTO(json) weir_json_t *entities = page->entities;
-    if (p->fails)
+    if (p->fails || (p->fails_late && p->took_page))
         return plane_refuses(p, err);
+    p->took_page = true;
+    if (p->fails_late)
+        return WEIR_OK;
     assert_int_equal(page->snapshot, p->snapshot);
     assert_true(page->version >= p->snapshot);
     for (const weir_json_t *e = weir_json_first(entities); e != NULL; e = weir_json_next(e))

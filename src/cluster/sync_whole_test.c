@@ -122,6 +122,25 @@ static void a_stage_of_another_history_is_thrown_away(void **state)
     plane_close(p);
 }
 
+/* A page is put while the next one is under way: that one was taken says nothing yet. */
+static void pages_that_are_never_put_are_tried_less_and_less_often(void **state)
+{
+    enum { MS = 60000, TRIES_MIN = 12, TRIES_MAX = 20 }; /* after 100 ms, 200, ... 5,000, 5,000 */
+    (void)state;
+    plane_t *p = plane_open(wire_seed(0), 1000, true);
+    for (unsigned i = 0; i < ENTITIES; i++)
+        fixture_put(&p->wire.store, i, "first");
+    p->fails_late = true;
+    for (int64_t end = p->wire.now_ms + MS; p->wire.now_ms < end;)
+        wire_step(&p->wire);
+    assert_int_equal(p->switches, 0);
+    assert_true(p->refused >= TRIES_MIN && p->refused <= TRIES_MAX);
+    p->fails_late = false;
+    plane_settle(p);
+    plane_assert_same(p);
+    plane_close(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +151,7 @@ int main(void)
         cmocka_unit_test(healing_goes_on_under_writes_cuts_and_faults),
         cmocka_unit_test(a_restored_database_is_noticed_by_the_digest),
         cmocka_unit_test(a_stage_of_another_history_is_thrown_away),
+        cmocka_unit_test(pages_that_are_never_put_are_tried_less_and_less_often),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
