@@ -132,9 +132,8 @@ int touched_store(writer_t *w, weir_error_t *err)
 
 /* -- following ---------------------------------------------------------------------------- */
 
-/* The keys touched last of those that share a set, one line of the processor's cache. A request
- * asks for a dozen keys, so that even one in twenty answered in doubt would make most requests look
- * everything up again. */
+/* The keys touched last of those that share a set. A request asks for a dozen keys: with one in
+ * twenty answered in doubt, every second request would look everything up again. */
 typedef struct set {
     uint64_t moments[WAYS]; /* 0: nobody's */
     uint32_t keys[WAYS];

@@ -5,7 +5,6 @@
 #include "store/faulty_vfs.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -193,58 +192,6 @@ static void the_pages_of_a_lone_write_go_to_the_log_in_one_call(void **state)
     for (unsigned n = 2; n <= 11; n++)
         test_put(test, WEIR_CONSUMERS, n, "");
     assert_int_equal(faulty.log_writes, writes + 10);
-}
-
-/* Of a file as SQLite opens its log. */
-static void what_is_gathered_is_there_for_whoever_looks(void **state)
-{
-    const test_store_t *test = *state;
-    sqlite3_vfs *files = sqlite3_vfs_find("weir-wal");
-    assert_non_null(files);
-    char path[PATH_MAX];
-    snprintf(path, sizeof(path), "%s-walled", test->path);
-    sqlite3_file *file = calloc(1, (size_t)files->szOsFile);
-    assert_non_null(file);
-    int flags = SQLITE_OPEN_WAL | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    assert_int_equal(files->xOpen(files, path, file, flags, NULL), SQLITE_OK);
-    const sqlite3_io_methods *does = file->pMethods;
-    int writes = faulty.log_writes;
-    char text[8] = { 0 };
-    sqlite3_int64 size = 0;
-    assert_int_equal(does->xWrite(file, "ab", 2, 0), SQLITE_OK);
-    assert_int_equal(does->xWrite(file, "cd", 2, 2), SQLITE_OK);
-    assert_int_equal(faulty.log_writes, writes);
-    assert_int_equal(does->xRead(file, text, 4, 0), SQLITE_OK);
-    assert_string_equal(text, "abcd");
-    assert_int_equal(faulty.log_writes, writes + 1);
-    assert_int_equal(does->xWrite(file, "ef", 2, 4), SQLITE_OK);
-    assert_int_equal(does->xFileSize(file, &size), SQLITE_OK);
-    assert_int_equal(size, 6);
-    assert_int_equal(does->xWrite(file, "gh", 2, 6), SQLITE_OK);
-    assert_int_equal(does->xTruncate(file, 7), SQLITE_OK);
-    assert_int_equal(does->xFileSize(file, &size), SQLITE_OK);
-    assert_int_equal(size, 7);
-    assert_int_equal(does->xWrite(file, "X", 1, 1), SQLITE_OK); /* elsewhere */
-    assert_int_equal(does->xWrite(file, "Y", 1, 5), SQLITE_OK);
-    assert_int_equal(does->xRead(file, text, 7, 0), SQLITE_OK);
-    assert_string_equal(text, "aXcdeYg");
-    /* What could not be written is not written later, behind somebody's back. */
-    faulty.code = SQLITE_FULL;
-    assert_int_equal(does->xWrite(file, "Z", 1, 0), SQLITE_OK);
-    faulty.countdown = 1;
-    assert_int_equal(does->xSync(file, SQLITE_SYNC_NORMAL), SQLITE_FULL);
-    faulty.countdown = 0;
-    assert_int_equal(does->xSync(file, SQLITE_SYNC_NORMAL), SQLITE_OK);
-    assert_int_equal(does->xWrite(file, "h", 1, 7), SQLITE_OK);
-    assert_int_equal(does->xClose(file), SQLITE_OK);
-    free(file);
-    FILE *kept = fopen(path, "r");
-    assert_non_null(kept);
-    char line[32] = { 0 };
-    assert_non_null(fgets(line, sizeof(line), kept));
-    assert_string_equal(line, "aXcdeYgh");
-    fclose(kept);
-    unlink(path);
 }
 
 /* Pages that no longer fit in memory go to the log before the commit, and come back from it. */
@@ -588,7 +535,6 @@ int main(void)
         TEST(a_kill_while_migrating_leaves_what_can_be_migrated),
         TEST(a_commit_is_synced_before_anybody_hears_of_it),
         TEST(the_pages_of_a_lone_write_go_to_the_log_in_one_call),
-        TEST(what_is_gathered_is_there_for_whoever_looks),
         TEST(a_write_larger_than_the_cache_finds_what_it_wrote),
         TEST(a_broken_disk_refuses_the_write_wherever_it_breaks),
         TEST(a_full_disk_refuses_the_write_wherever_it_is_full),

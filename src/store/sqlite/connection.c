@@ -139,6 +139,7 @@ int weir_sqlite_connect(const char *path, bool writer, connection_t *ret, weir_e
         weir_sqlite_disconnect(ret);
         return rc;
     }
+    weir_sqlite_drop_at_rollback(ret->db);
     sqlite3_busy_timeout(ret->db, BUSY_TIMEOUT_MS);
     char pragmas[512];
     snprintf(pragmas, sizeof(pragmas), PRAGMAS "PRAGMA cache_size=-%d; PRAGMA query_only=%d;",

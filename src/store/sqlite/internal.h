@@ -224,8 +224,10 @@ int weir_sqlite_meta_put_number(connection_t *connection, const char *name, uint
 
 /* -- wal_file.c --------------------------------------------------------------------- */
 
-/* The name of the file layer to open databases with; NULL: SQLite's own. */
+/* The name of the file layer to open databases with; NULL: SQLite's own. What is opened with
+ * it must also be told that rolled back pages are dropped. */
 const char *weir_sqlite_files(void);
+void weir_sqlite_drop_at_rollback(sqlite3 *connection);
 
 /* -- prepare.c ---------------------------------------------------------------------- */
 

@@ -3,12 +3,17 @@
  * SQLite writes each page of a transaction into its write-ahead log with two calls, 24 bytes and
  * 4,096, which follow on each other in the file: ten calls for a lone write, a hundred for
  * a group. Here they are put together and written with one, before anybody could miss them:
- * when the log is synced, which every commit does (synchronous=FULL), read, measured, cut or
- * closed. Other connections read the log only as far as its index says, and that SQLite
- * writes after the sync.
+ * when the log is synced, which every commit does (synchronous=FULL), read, measured or
+ * cut. Other connections read the log only as far as its index says, and that SQLite
+ * writes after the sync; so nothing is gathered where the system asks for padding, of which some is
+ * written later (no SQLITE_IOCAP_POWERSAFE_OVERWRITE).
  *
- * So a write may fail as late as at the sync, with its own code. What was gathered is dropped
- * then: the transaction has failed, and its pages are not looked at again.
+ * Pages of a transaction that is rolled back must not be written: whoever gets the lock next, in
+ * another process too, writes to the same place. So a rollback drops them, and so does the end
+ * of the connection.
+ *
+ * A write may fail as late as at the sync, or when something is read, with its own code. What was
+ * gathered is lost then, and from there on no write and no sync succeeds until the rollback.
  *
  * All other files are the system's own. */
 #include "store/sqlite/internal.h"
@@ -20,9 +25,11 @@ enum { GATHERED_BYTES = 64 * 1024 };
 typedef struct wal_file {
     sqlite3_file base;
     char *gathered;
-    size_t len;         /* bytes gathered */
-    sqlite3_int64 at;   /* where they belong */
-    sqlite3_file *real; /* behind this struct */
+    size_t len;          /* bytes gathered */
+    sqlite3_int64 at;    /* where they belong */
+    int failed;          /* the code of a write of what was gathered; until the rollback */
+    bool writes_through; /* nothing is gathered */
+    sqlite3_file *real;  /* behind this struct */
 } wal_file_t;
 
 static sqlite3_vfs *system_files;
@@ -44,23 +51,35 @@ static int flush(wal_file_t *wal)
 {
     int len = (int)wal->len;
     wal->len = 0;
-    return len == 0 ? SQLITE_OK
-                    : wal->real->pMethods->xWrite(wal->real, wal->gathered, len, wal->at);
+    if (len == 0)
+        return SQLITE_OK;
+    int code = wal->real->pMethods->xWrite(wal->real, wal->gathered, len, wal->at);
+    if (code != SQLITE_OK)
+        wal->failed = code;
+    return code;
+}
+
+/* Whether the file can take what follows at `at` along; at first, room is made. */
+static bool can_gather(wal_file_t *wal, size_t len)
+{
+    if (wal->writes_through || len > GATHERED_BYTES)
+        return false;
+    if (wal->gathered == NULL)
+        wal->gathered = weir_malloc(GATHERED_BYTES);
+    return wal->gathered != NULL;
 }
 
 static int write_some(sqlite3_file *file, const void *from, int bytes, sqlite3_int64 at)
 {
     wal_file_t *wal = wal_of(file);
     size_t len = (size_t)bytes;
-    bool follows = wal->len > 0 && at == wal->at + (sqlite3_int64)wal->len;
-    if (wal->len > 0 && (!follows || len > GATHERED_BYTES - wal->len)) {
-        int code = flush(wal);
-        if (code != SQLITE_OK)
-            return code;
-    }
-    if (wal->gathered == NULL)
-        wal->gathered = weir_malloc(GATHERED_BYTES);
-    if (wal->gathered == NULL || len > GATHERED_BYTES)
+    bool follows = at == wal->at + (sqlite3_int64)wal->len && len <= GATHERED_BYTES - wal->len;
+    int code = wal->failed;
+    if (code == SQLITE_OK && !follows)
+        code = flush(wal);
+    if (code != SQLITE_OK)
+        return code;
+    if (!can_gather(wal, len))
         return methods_of(file)->xWrite(wal->real, from, bytes, at);
     if (wal->len == 0)
         wal->at = at;
@@ -83,7 +102,9 @@ static int truncate_to(sqlite3_file *file, sqlite3_int64 bytes)
 
 static int sync_all(sqlite3_file *file, int flags)
 {
-    int code = flush(wal_of(file));
+    int code = wal_of(file)->failed;
+    if (code == SQLITE_OK)
+        code = flush(wal_of(file));
     return code == SQLITE_OK ? methods_of(file)->xSync(wal_of(file)->real, flags) : code;
 }
 
@@ -95,10 +116,9 @@ static int size_of_file(sqlite3_file *file, sqlite3_int64 *ret)
 
 static int close_file(sqlite3_file *file)
 {
-    int flushed = flush(wal_of(file));
     int code = methods_of(file)->xClose(wal_of(file)->real);
     weir_free(wal_of(file)->gathered);
-    return flushed != SQLITE_OK ? flushed : code;
+    return code;
 }
 
 static int lock(sqlite3_file *file, int level)
@@ -156,7 +176,24 @@ static int open_file(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
     *wal = (wal_file_t){ .real = (sqlite3_file *)(wal + 1) };
     int code = system_files->xOpen(system_files, name, wal->real, flags, ret);
     wal->base.pMethods = wal->real->pMethods != NULL ? &wal_methods : NULL;
+    wal->writes_through =
+        code == SQLITE_OK && (characteristics(file) & SQLITE_IOCAP_POWERSAFE_OVERWRITE) == 0;
     return code;
+}
+
+static void drop_gathered(void *connection)
+{
+    sqlite3_file *file = NULL;
+    int code = sqlite3_file_control(connection, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+    if (code != SQLITE_OK || file == NULL || file->pMethods != &wal_methods)
+        return; /* it has no log yet */
+    wal_of(file)->len = 0;
+    wal_of(file)->failed = SQLITE_OK;
+}
+
+void weir_sqlite_drop_at_rollback(sqlite3 *connection)
+{
+    sqlite3_rollback_hook(connection, drop_gathered, connection);
 }
 
 static void register_once(void)
