@@ -41,6 +41,9 @@ USED_ROUTES = 100  # in turn
 CLIENTS, PAUSE_MS = 20, 10  # at the fixed rate: nearly CLIENTS * 1000 / PAUSE_MS requests a second
 THROUGHPUT_CLIENTS = 100
 LONE_PAUSE_S = 0.1
+# The scheduling of the traffic: (policy, priority, as chrt has it); at a fixed rate needs root, else it is the usual one.
+AT_A_RATE = (os.SCHED_FIFO, 1, "--fifo") if os.geteuid() == 0 else (os.SCHED_OTHER, 0, "--other")
+AS_FAST_AS_IT_GETS = (os.SCHED_BATCH, 0, "--batch")
 RUNS = 3  # of each kind of traffic: quiet before, quiet after; twice as many under load, and as long as those
 
 
@@ -242,11 +245,12 @@ def traffic(data, upstream, pause_ms, seconds):
     """One run of wrk: requests a second, p50, p99; for a request the worker's time, and the turns of worker and upstream on
     their processor; answers other than 2xx and 3xx."""
     port, workers = data.proxy_address[1], data.workers()
+    policy, priority, option = AT_A_RATE if pause_ms else AS_FAST_AS_IT_GETS
     for pid in (*workers, *upstream):  # of one thread each
-        os.sched_setscheduler(pid, os.SCHED_FIFO if pause_ms else os.SCHED_BATCH, os.sched_param(int(pause_ms > 0)))
+        os.sched_setscheduler(pid, policy, os.sched_param(priority))
     clients = CLIENTS if pause_ms else THROUGHPUT_CLIENTS
     used, turns = schedstat(workers)[0], schedstat((*workers, *upstream))[1]
-    done = subprocess.run(["nice", "-n", str(PRIORITY), "chrt", *(("--fifo", "1") if pause_ms else ("--batch", "0")),
+    done = subprocess.run(["nice", "-n", str(PRIORITY), "chrt", option, str(priority),
                            "taskset", "-c", ",".join(map(str, TRAFFIC)), "wrk", "-t1", f"-c{clients}", f"-d{seconds}s",
                            "-s", lua(pause_ms), f"http://127.0.0.1:{port}/"],
                           capture_output=True, text=True, check=True, timeout=seconds + 30)
