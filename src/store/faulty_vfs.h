@@ -1,6 +1,7 @@
 /* faulty_vfs.h -- a file layer for tests: the default one of SQLite, in which
  * the n-th write or sync fails, and which knows whether the log of pages has
- * bytes that were not synced, and how often it was written. Included by fault_test.c and wal_file_test.c only. */
+ * bytes that were not synced, and how often it was written. Included by fault_test.c and
+ * wal_file_test.c only. */
 #ifndef WEIR_STORE_FAULTY_VFS_H
 #define WEIR_STORE_FAULTY_VFS_H
 
