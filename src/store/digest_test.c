@@ -261,24 +261,46 @@ static void after_random_writes_by_anybody_the_sums_are_those_of_the_documents(v
     test_assert_verified(test);
 }
 
+/* A consumer in the bucket that these bytes begin. */
+static void put_in_bucket(test_store_t *test, unsigned n, uint8_t first, uint8_t second)
+{
+    weir_uuid_t id = test_id(n);
+    id.bytes[0] = first;
+    id.bytes[1] = second;
+    test_put_id(test, &id);
+}
+
+/* What a store says of the whole. */
+typedef struct whole {
+    uint64_t version, floor, log_entries, consumers, services;
+} whole_t;
+
+static whole_t whole_of(test_store_t *test)
+{
+    weir_store_numbers_t numbers;
+    weir_store_numbers(test->store, &numbers);
+    return (whole_t){ weir_store_version(test->store), weir_store_log_floor(test->store),
+                      numbers.log_entries, weir_store_count(test->store, WEIR_CONSUMERS),
+                      weir_store_count(test->store, WEIR_SERVICES) };
+}
+
+static void assert_whole(test_store_t *test, const whole_t *expected)
+{
+    whole_t found = whole_of(test);
+    assert_int_equal(found.version, expected->version);
+    assert_int_equal(found.floor, expected->floor);
+    assert_int_equal(found.log_entries, expected->log_entries);
+    assert_int_equal(found.consumers, expected->consumers);
+    assert_int_equal(found.services, expected->services);
+    test_assert_verified(test);
+}
+
 /* What the log of commits and the tables say together is what was in memory. */
 static void assert_kept(test_store_t *test)
 {
-    uint64_t version = weir_store_version(test->store);
-    uint64_t floor = weir_store_log_floor(test->store);
-    weir_store_numbers_t before;
-    weir_store_numbers_t after;
-    weir_store_numbers(test->store, &before);
-    uint64_t consumers = weir_store_count(test->store, WEIR_CONSUMERS);
-    uint64_t services = weir_store_count(test->store, WEIR_SERVICES);
+    whole_t before = whole_of(test);
     test_reopen(test);
-    weir_store_numbers(test->store, &after);
-    assert_int_equal(weir_store_version(test->store), version);
-    assert_int_equal(weir_store_log_floor(test->store), floor);
-    assert_int_equal(after.log_entries, before.log_entries);
-    assert_int_equal(weir_store_count(test->store, WEIR_CONSUMERS), consumers);
-    assert_int_equal(weir_store_count(test->store, WEIR_SERVICES), services);
-    test_assert_verified(test);
+    assert_whole(test, &before);
 }
 
 /* Enough groups to fold the log of commits several times, with ids of every bucket. */
@@ -290,10 +312,7 @@ static void state_and_sums_survive_the_folding_of_their_log(void **state)
     test->options.log_entries_max = 20; /* so that the floor moves */
     test_reopen(test);
     for (unsigned i = 0; i < WRITES; i++) {
-        weir_uuid_t id = test_id(i);
-        id.bytes[0] = (uint8_t)(i * 37);
-        id.bytes[1] = (uint8_t)(i * 11);
-        test_put_id(test, &id);
+        put_in_bucket(test, i, (uint8_t)(i * 37), (uint8_t)(i * 11));
         if (i % 13 == 0 || (i > 55 && i < 70) || (i > 120 && i < 135))
             assert_kept(test);
         if (i == 64 || i == 100) /* a count that is none again */
@@ -316,10 +335,7 @@ static void count_progress(void *context, uint64_t entities)
 static void a_damaged_document_is_found_in_its_bucket(void **state)
 {
     test_store_t *test = *state;
-    weir_uuid_t id = test_id(5);
-    id.bytes[0] = 0xab;
-    id.bytes[1] = 0xcd;
-    test_put_id(test, &id);
+    put_in_bucket(test, 5, 0xab, 0xcd);
     for (unsigned n = 1; n < 30; n++)
         test_put(test, WEIR_CONSUMERS, n, "");
     weir_digest_t was = newest(test);
@@ -429,16 +445,9 @@ static void a_database_of_the_first_release_gets_its_sums(void **state)
 static void a_database_with_a_log_of_sums_keeps_what_is_in_it(void **state)
 {
     test_store_t *test = *state;
-    weir_uuid_t id = test_id(500);
-    id.bytes[0] = 0xab;
-    id.bytes[1] = 0xcd;
-    test_put_id(test, &id);
+    put_in_bucket(test, 500, 0xab, 0xcd);
     put_until_folded(test);
-    uint64_t version = weir_store_version(test->store);
-    uint64_t consumers = weir_store_count(test->store, WEIR_CONSUMERS);
-    weir_store_numbers_t before;
-    weir_store_numbers_t after;
-    weir_store_numbers(test->store, &before);
+    whole_t before = whole_of(test);
     weir_store_close(test->store);
     test->store = NULL;
     test_execute(test->path,
@@ -450,10 +459,7 @@ static void a_database_with_a_log_of_sums_keeps_what_is_in_it(void **state)
                  "UPDATE meta SET value='2' WHERE name='migrations'");
     assert_int_equal(test_ask(test->path, "SELECT count(*) FROM bucket_log"), 1);
     assert_migrates(test, 1);
-    weir_store_numbers(test->store, &after);
-    assert_int_equal(weir_store_version(test->store), version);
-    assert_int_equal(weir_store_count(test->store, WEIR_CONSUMERS), consumers);
-    assert_int_equal(after.log_entries, before.log_entries);
+    assert_whole(test, &before);
     test_put(test, WEIR_CONSUMERS, 700, "");
     assert_kept(test);
 }

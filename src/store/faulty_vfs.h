@@ -24,6 +24,7 @@ static struct {
     atomic_int failures;  /* calls that failed */
     atomic_int code;      /* what failing calls return */
     atomic_bool log_dirty;
+    atomic_bool pads; /* a write may damage what is beside it, so SQLite pads its commits */
     atomic_int log_syncs, log_writes;
 } faulty;
 
@@ -113,7 +114,8 @@ static int faulty_sector(sqlite3_file *file)
 
 static int faulty_characteristics(sqlite3_file *file)
 {
-    return faulty_real(file)->pMethods->xDeviceCharacteristics(faulty_real(file));
+    int real = faulty_real(file)->pMethods->xDeviceCharacteristics(faulty_real(file));
+    return faulty.pads ? real & ~SQLITE_IOCAP_POWERSAFE_OVERWRITE : real;
 }
 
 static int faulty_shm_map(sqlite3_file *file, int page, int bytes, int extend, void volatile **ret)

@@ -10,18 +10,38 @@
 
 enum { ROWS = 400, CHANGED = 120, SPILLED = 60, TEXT = 1000 };
 
-/* Of a file as SQLite opens its log. */
-static void what_is_gathered_is_there_for_whoever_looks(void **state)
+/* A file as SQLite opens its log; the caller closes and frees it. */
+static sqlite3_file *open_log(const test_store_t *test, char path[PATH_MAX])
 {
-    const test_store_t *test = *state;
     sqlite3_vfs *files = sqlite3_vfs_find("weir-wal");
     assert_non_null(files);
-    char path[PATH_MAX];
-    snprintf(path, sizeof(path), "%s-walled", test->path);
+    snprintf(path, PATH_MAX, "%s-walled", test->path);
     sqlite3_file *file = calloc(1, (size_t)files->szOsFile);
     assert_non_null(file);
     int flags = SQLITE_OPEN_WAL | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
     assert_int_equal(files->xOpen(files, path, file, flags, NULL), SQLITE_OK);
+    return file;
+}
+
+static void nothing_is_gathered_where_commits_are_padded(void **state)
+{
+    char path[PATH_MAX];
+    faulty.pads = true;
+    sqlite3_file *file = open_log(*state, path);
+    faulty.pads = false;
+    int writes = faulty.log_writes;
+    assert_int_equal(file->pMethods->xWrite(file, "ab", 2, 0), SQLITE_OK);
+    assert_int_equal(file->pMethods->xWrite(file, "cd", 2, 2), SQLITE_OK);
+    assert_int_equal(faulty.log_writes, writes + 2);
+    assert_int_equal(file->pMethods->xClose(file), SQLITE_OK);
+    free(file);
+    unlink(path);
+}
+
+static void what_is_gathered_is_there_for_whoever_looks(void **state)
+{
+    char path[PATH_MAX];
+    sqlite3_file *file = open_log(*state, path);
     const sqlite3_io_methods *does = file->pMethods;
     int writes = faulty.log_writes;
     char text[8] = { 0 };
@@ -216,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_is_gathered_is_there_for_whoever_looks),
+        TEST(nothing_is_gathered_where_commits_are_padded),
         TEST(what_was_rolled_back_is_not_written_when_it_is_read_on),
         TEST(what_was_rolled_back_is_not_written_with_what_comes_next),
         TEST(what_was_rolled_back_is_not_written_at_the_end),
