@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -225,9 +227,7 @@ def test_an_agent_that_dies_is_started_again(cluster):
     cluster.served(path, timeout=20)
 
 
-def test_a_port_that_is_taken_is_an_error_at_once(nodes, pair):
-    import socket
-
+def test_a_port_that_is_taken_is_an_error(nodes, pair):
     taken = socket.create_server(("127.0.0.1", ports.free()))
     node = nodes.control(start=False)
     node.settings["admin_listen"] = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -237,6 +237,21 @@ def test_a_port_that_is_taken_is_an_error_at_once(nodes, pair):
     assert done.returncode != 0, "it claims to have started"
     assert str(taken.getsockname()[1]) in done.stdout + done.stderr + node.log()
     wait_until(lambda: node.pids() == {}, 10, "no process left")
+
+
+def test_a_port_that_is_given_back_is_waited_for(nodes):
+    """As after kill -9: the last thread of a process that is dead may still be in a write to the disk."""
+    node = nodes.control(start=False).bootstrap()
+    address, port = node.admin_address
+    taken = socket.create_server((address, port))
+    late = threading.Timer(0.7, taken.close)
+    late.start()
+    try:
+        assert node.weir("start").returncode == 0
+        node.remember()
+        assert node.admin.get("/status").status == 200
+    finally:
+        late.join()
 
 
 def test_sigterm_of_the_supervisor_ends_the_node(control):

@@ -94,7 +94,8 @@ int cli_make_certificate(cli_key_t kind, const char *name, int days, const char 
 bool cli_listens(const weir_listen_t *listen);
 /* Status of GET `path`, or 0 if there was no answer; its body, cut, into `body`. */
 int cli_get(const weir_listen_t *listen, const char *path, char *body, size_t bytes);
-/* Binds each address of the node's listeners once. WEIR_CONFLICT: one is taken. */
+/* Binds each address of the node's listeners once. WEIR_CONFLICT: one is taken, and stayed so for
+   two seconds: a node that was killed is only gone when its last thread is. */
 int cli_check_ports(const weir_settings_t *settings, weir_error_t *err);
 /* The address to ask for readiness: status, or else admin, or else the proxy. */
 const weir_listen_t *cli_probe_address(const weir_settings_t *settings, const char **ret_path);

@@ -8,7 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PROBE_TIMEOUT_S = 2 };
+enum {
+    PROBE_TIMEOUT_S = 2,
+    PORT_WAIT_MS = 2000, /* nginx itself gives a port 5 x 500 ms */
+    PORT_POLL_MS = 20,
+};
 
 /* The address as one to connect to: "any" becomes loopback. */
 static socklen_t address_of(const weir_listen_t *listen, bool connecting,
@@ -86,8 +90,11 @@ int cli_get(const weir_listen_t *listen, const char *path, char *body, size_t by
     return (int)status;
 }
 
-static int try_bind(const char *name, const weir_listen_t *listen, weir_error_t *err)
+/* Binds once and lets go again; *ret_number is the errno. */
+static int try_bind(const char *name, const weir_listen_t *listen, int *ret_number,
+                    weir_error_t *err)
 {
+    *ret_number = 0;
     struct sockaddr_storage address;
     socklen_t len = address_of(listen, false, &address);
     int on = 1;
@@ -101,11 +108,25 @@ static int try_bind(const char *name, const weir_listen_t *listen, weir_error_t 
     if (number == 0 && listen->reuseport == false && cli_listens(listen))
         number = EADDRINUSE; /* SO_REUSEADDR let us past one on a more general address */
     close(fd);
+    *ret_number = number;
     if (number == 0)
         return WEIR_OK;
     char text[128];
     return weir_error_set(err, WEIR_CONFLICT, name, "cannot listen on %s:%d: %s", listen->address,
                           listen->port, strerror_r(number, text, sizeof(text)));
+}
+
+/* A process that was killed may keep its port for a while: until its last thread is done with
+   the disk. */
+static int try_bind_for_a_while(const char *name, const weir_listen_t *listen, weir_error_t *err)
+{
+    for (int waited = 0;; waited += PORT_POLL_MS) {
+        int number = 0;
+        int rc = try_bind(name, listen, &number, err);
+        if (number != EADDRINUSE || waited >= PORT_WAIT_MS)
+            return rc;
+        cli_sleep_ms(PORT_POLL_MS);
+    }
 }
 
 int cli_check_ports(const weir_settings_t *settings, weir_error_t *err)
@@ -120,7 +141,7 @@ int cli_check_ports(const weir_settings_t *settings, weir_error_t *err)
                                                                   : all;
     for (; *names != NULL; names++) {
         for (size_t i = 0; i < weir_setting_listen_count(settings, *names); i++) {
-            int rc = try_bind(*names, weir_setting_listen(settings, *names, i), err);
+            int rc = try_bind_for_a_while(*names, weir_setting_listen(settings, *names, i), err);
             if (rc != WEIR_OK)
                 return rc;
         }
