@@ -39,13 +39,19 @@ def sanitizer_environment():
 def alive(pid):
     """Whether a process runs; one that is dead and not yet reaped does not. Looks at each thread: the first one of a
     killed process is gone while another, in a write to the disk, still holds its sockets and files."""
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        try:
-            if stat.read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X"):
-                return True
-        except OSError:
-            continue
-    return False
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    return any(thread_lives(pid, thread) for thread in threads)
+
+
+def thread_lives(pid, thread):
+    try:
+        stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] not in ("Z", "X")
 
 
 def children(pid):
