@@ -55,14 +55,14 @@ static int version_of(weir_reader_t *reader, uint64_t *ret)
     return WEIR_OK;
 }
 
-static void be_a_worker(const char *path)
+static void be_a_worker(const weir_image_options_t *options)
 {
     weir_error_t err;
     weir_reader_t *reader = NULL;
     uint64_t version = 0;
     agents_turn(); /* it makes the image */
     before_lock_file = agents_turn;
-    if (weir_reader_open(path, &reader, &err) != WEIR_OK || before_lock_file != NULL)
+    if (weir_reader_open(options->path, &reader, &err) != WEIR_OK || before_lock_file != NULL)
         _exit(1);
     if (version_of(reader, &version) != WEIR_OK || version != 2)
         _exit(2);
@@ -70,6 +70,26 @@ static void be_a_worker(const char *path)
     if (version_of(reader, &version) != WEIR_OK || version != 2)
         _exit(3);
     weir_reader_close(reader);
+    _exit(0);
+}
+
+/* -- or `weir sync verify` ------------------------------------------------------------------- */
+
+static void be_one_who_looks(const weir_image_options_t *options)
+{
+    weir_error_t err;
+    weir_image_t *image = NULL;
+    weir_image_state_t state;
+    weir_image_options_t look = *options;
+    look.look_only = true;
+    agents_turn(); /* it makes the image */
+    before_lock_file = agents_turn;
+    if (weir_image_open(&look, &image, &err) != WEIR_OK || before_lock_file != NULL)
+        _exit(1);
+    if (weir_image_state(image, &state, &err) != WEIR_OK || state.version != 2)
+        _exit(2);
+    agents_turn();
+    weir_image_close(image);
     _exit(0);
 }
 
@@ -94,9 +114,8 @@ static void put_version(fixture_t *f, weir_image_t *image, bool full, uint64_t v
     fixture_ok(f, weir_batch_commit(batch, FIXTURE_NOW_MS, &f->err));
 }
 
-static void a_reader_that_opens_during_a_switch_keeps_its_slot(void **state)
+static void open_during_a_switch(void (*be)(const weir_image_options_t *))
 {
-    (void)state;
     fixture_t f;
     weir_image_t *stage = NULL;
     size_t dead = 0;
@@ -110,9 +129,10 @@ static void a_reader_that_opens_during_a_switch_keeps_its_slot(void **state)
     assert_true(worker >= 0);
     if (worker == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        be_a_worker(f.path);
+        be(&options);
     }
     close(to_agent[1]);
+    close(to_worker[0]);
     wait_for_worker();
     fixture_ok(&f, weir_image_open(&options, &f.image, &f.err));
     put_version(&f, f.image, true, 1);
@@ -127,15 +147,30 @@ static void a_reader_that_opens_during_a_switch_keeps_its_slot(void **state)
     let_worker_go_on();
     assert_int_equal(waitpid(worker, &status, 0), worker);
     fixture_close(&f);
+    close(to_agent[0]);
+    close(to_worker[1]);
     assert_int_equal(dead, 0);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_reader_that_opens_during_a_switch_keeps_its_slot(void **state)
+{
+    (void)state;
+    open_during_a_switch(be_a_worker);
+}
+
+static void who_looks_during_a_switch_sees_the_new_image(void **state)
+{
+    (void)state;
+    open_during_a_switch(be_one_who_looks);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reader_that_opens_during_a_switch_keeps_its_slot),
+        cmocka_unit_test(who_looks_during_a_switch_sees_the_new_image),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,10 @@
  * any of the pages that were written since, by chance (WEIR_SEED). */
 #include "image/chance.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <lmdb.h>
 #include <sys/stat.h>
 
 enum { PAGE_BYTES = 4096, ROUTES = 12 };
@@ -44,6 +46,35 @@ __attribute__((visibility("default"))) int fdatasync(int fildes)
     disk.bytes = read_all(fildes, &disk.len);
     disk.flushes++;
     return 0;
+}
+
+/* -- a table of readers ------------------------------------------------------------------------ */
+
+static bool readers_full, full_once_grown;
+
+static void find_real(const char *name, void *ret_function)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+    assert_non_null(found);
+    memcpy(ret_function, &found, sizeof(found));
+}
+
+/* Instead of LMDB's: workers may take the last slot between two transactions of the agent. */
+__attribute__((visibility("default"))) int mdb_txn_begin(MDB_env *env, MDB_txn *parent,
+                                                         unsigned flags, MDB_txn **txn)
+{
+    int (*real)(MDB_env *, MDB_txn *, unsigned, MDB_txn **) = NULL;
+    find_real("mdb_txn_begin", &real);
+    return readers_full && (flags & MDB_RDONLY) != 0 ? MDB_READERS_FULL
+                                                     : real(env, parent, flags, txn);
+}
+
+__attribute__((visibility("default"))) int mdb_env_set_mapsize(MDB_env *env, size_t size)
+{
+    int (*real)(MDB_env *, size_t) = NULL;
+    find_real("mdb_env_set_mapsize", &real);
+    readers_full = full_once_grown;
+    return real(env, size);
 }
 
 /* -- an image, and what a machine that goes down leaves of it -----------------------------------
@@ -343,6 +374,35 @@ static void after_a_flush_that_failed_nothing_is_taken_and_the_disk_not_believed
                      WEIR_CORRUPT);
 }
 
+static void what_cannot_be_held_is_not_written_over(void **state)
+{
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    weir_batch_t *batch = NULL;
+    for (unsigned i = 0; i < 5; i++)
+        commit(lives);
+    full_once_grown = true;
+    int grown = weir_image_grow(f->image, &f->err);
+    full_once_grown = false;
+    assert_true(readers_full);
+    uint64_t settled = f->version;
+    for (unsigned tries = 0; tries < 3; tries++) {
+        fixture_ok(f, weir_batch_begin(f->image, false, f->version + 1, &batch, &f->err));
+        assert_int_not_equal(weir_batch_commit(batch, FIXTURE_NOW_MS, &f->err), WEIR_OK);
+    }
+    readers_full = false;
+    assert_int_not_equal(grown, WEIR_OK);
+    assert_int_equal(version_of(f), settled); /* which serves on */
+    machine_goes_down(lives, 1);
+    next_boot(lives);
+    assert_int_equal(version_of(&lives->after), settled);
+    for (unsigned i = 0; i < 5; i++)
+        commit(lives); /* it can be held again: the first of these did */
+    machine_goes_down(lives, 2);
+    next_boot(lives);
+    assert_int_equal(version_of(&lives->after), settled);
+}
+
 static void an_image_that_was_closed_in_order_is_believed(void **state)
 {
     lives_t *lives = *state;
@@ -376,6 +436,7 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_held_is_let_go_of, setup, teardown),
         cmocka_unit_test_setup_teardown(a_map_that_grows_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_held_is_not_written_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_mark_of_which_half_is_there_is_not_believed, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_next_boot_goes_on_from_there, setup, teardown),
