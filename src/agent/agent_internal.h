@@ -22,11 +22,12 @@ enum { AGENT_LABELS_MAX = 16 };
 typedef struct page_put {
     bool running; /* all but this is the thread's meanwhile, and so is the stage */
     pthread_t thread;
-    weir_image_t *stage;   /* borrowed */
-    weir_json_t *entities; /* owned; kept until there is time to free them */
-    weir_stage_t note;     /* what is known of the stage with it */
-    bool grown;            /* the stage's map was */
-    int rc;                /* of pages that were put and not asked for yet */
+    weir_image_t *stage;         /* borrowed */
+    const weir_json_t *entities; /* of `memory` */
+    weir_arena_t memory;         /* of the page that is put, or was put last */
+    weir_stage_t note;           /* what is known of the stage with it */
+    bool grown;                  /* the stage's map was */
+    int rc;                      /* of pages that were put and not asked for yet */
     weir_error_t err;
 } page_put_t;
 
@@ -114,9 +115,10 @@ weir_json_t *agent_report(void *context, bool afresh);
 
 /* -- pages.c ------------------------------------------------------------------------- */
 
-/* Begins to put the page; there is none on its way. Takes `entities`. `note`: the stage with
- * this page. Without a thread to be had it is put when this returns. */
-void page_begin(page_put_t *put, weir_image_t *stage, weir_json_t *entities,
+/* Begins to put the page; there is none on its way. Takes the page's memory, and gives that of
+ * the page before for it. `note`: the stage with this page. Without a thread to be had it is put
+ * when this returns. */
+void page_begin(page_put_t *put, weir_image_t *stage, const weir_sync_page_t *page,
                 const weir_stage_t *note);
 /* Waits until none is on its way: the stage is the caller's. */
 void page_wait(page_put_t *put);

@@ -3,8 +3,6 @@
  * own until it has ended; there is never more than one. */
 #include "agent/agent_internal.h"
 
-#include "base/json.h"
-
 static int fill(weir_batch_t *batch, const void *what, weir_error_t *err)
 {
     const page_put_t *put = what;
@@ -24,16 +22,19 @@ static void *run(void *context)
     return NULL;
 }
 
-void page_begin(page_put_t *put, weir_image_t *stage, weir_json_t *entities,
+void page_begin(page_put_t *put, weir_image_t *stage, const weir_sync_page_t *page,
                 const weir_stage_t *note)
 {
     weir_assert(!put->running);
-    weir_json_t *before = put->entities;
-    *put = (page_put_t){ .stage = stage, .entities = entities, .note = *note };
+    weir_arena_t before = put->memory;
+    before.bytes_max = page->memory->bytes_max; /* it may be that of no page yet */
+    *put = (page_put_t){
+        .stage = stage, .entities = page->entities, .memory = *page->memory, .note = *note
+    };
+    *page->memory = before;
     put->running = pthread_create(&put->thread, NULL, run, put) == 0;
     if (!put->running)
         run(put);
-    weir_json_free(before); /* while the thread runs: it takes some milliseconds */
 }
 
 void page_wait(page_put_t *put)
@@ -56,6 +57,6 @@ int page_end(page_put_t *put, weir_error_t *err)
 void page_drop(page_put_t *put)
 {
     page_wait(put);
-    weir_json_free(put->entities);
+    weir_arena_release(&put->memory);
     put->entities = NULL;
 }

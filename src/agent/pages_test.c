@@ -17,11 +17,13 @@ enum { PAGES = 6, ROWS = 400, SNAPSHOT = 7 };
 static fixture_t f;
 static agent_t agent;
 static weir_error_t err;
+static weir_arena_t memory; /* as of a client's message */
 
 static int set_up(void **state)
 {
     (void)state;
     fixture_open(&f);
+    weir_arena_init(&memory, SIZE_MAX / 2);
     agent = (agent_t){ .image = f.image };
     err = (weir_error_t){ 0 };
     status_init(&agent.status, f.path, "");
@@ -32,6 +34,7 @@ static int tear_down(void **state)
 {
     (void)state;
     page_drop(&agent.put);
+    weir_arena_release(&memory);
     weir_image_stage_discard(agent.stage);
     f.image = agent.image;
     fixture_close(&f);
@@ -59,10 +62,15 @@ static int take_page(unsigned page)
     char next[16];
     snprintf(next, sizeof(next), "%u", page + 1);
     weir_sync_page_t what = { .snapshot = SNAPSHOT, .version = SNAPSHOT + page };
+    weir_json_place(&memory);
     what.entities = page_entities(page);
+    what.memory = &memory;
+    weir_json_place(NULL);
     if (page + 1 < PAGES)
         what.next = weir_str(next);
-    return agent_sync.page(&agent, &what, &err);
+    int rc = agent_sync.page(&agent, &what, &err);
+    weir_arena_clear(&memory, SIZE_MAX / 2); /* whatever is in it now */
+    return rc;
 }
 
 static void begin_stage(void)

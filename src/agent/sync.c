@@ -252,7 +252,6 @@ static void say_progress(agent_t *agent, size_t entities)
 static int on_page(void *context, const weir_sync_page_t *page, weir_error_t *err)
 {
     agent_t *agent = context;
-    WEIR_AUTO(json) weir_json_t *entities = page->entities;
     weir_stage_t note;
     int rc = end_page(agent, err);
     if (rc == WEIR_OK && (agent->stage == NULL || agent->stage_snapshot != page->snapshot))
@@ -264,9 +263,8 @@ static int on_page(void *context, const weir_sync_page_t *page, weir_error_t *er
     note.seen = page->version > note.seen ? page->version : note.seen;
     note.pages_done = page->next.data == NULL;
     snprintf(note.cursor, sizeof(note.cursor), "%.*s", WEIR_STR_ARG(page->next));
-    say_progress(agent, weir_json_count(entities));
-    page_begin(&agent->put, agent->stage, entities, &note);
-    entities = NULL;
+    say_progress(agent, weir_json_count(page->entities));
+    page_begin(&agent->put, agent->stage, page, &note);
     return note.pages_done ? end_page(agent, err) : WEIR_OK;
 }
 

@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { BLOCK_BYTES = 16 * 1024 };
+/* A block is as large as all before it together, within these. */
+enum { BLOCK_BYTES_MIN = 16 * 1024, BLOCK_BYTES_MAX = 1024 * 1024 };
 
 struct weir_arena_block {
     weir_arena_block_t *next;
@@ -19,16 +20,64 @@ void weir_arena_init(weir_arena_t *arena, size_t bytes_max)
     *arena = (weir_arena_t){ .bytes_max = bytes_max };
 }
 
-void weir_arena_release(weir_arena_t *arena)
+static void free_blocks(weir_arena_block_t *block)
 {
-    weir_arena_block_t *block = arena->blocks;
     while (block != NULL) {
         weir_arena_block_t *next = block->next;
         weir_free(block);
         block = next;
     }
+}
+
+void weir_arena_release(weir_arena_t *arena)
+{
+    free_blocks(arena->blocks);
+    free_blocks(arena->spare);
     arena->blocks = NULL;
+    arena->spare = NULL;
     arena->bytes = 0;
+}
+
+void weir_arena_clear(weir_arena_t *arena, size_t keep_bytes)
+{
+    weir_arena_block_t *blocks[2] = { arena->blocks, arena->spare };
+    arena->blocks = NULL;
+    arena->spare = NULL;
+    arena->bytes = 0;
+    for (size_t i = 0; i < WEIR_COUNT(blocks); i++) {
+        weir_arena_block_t *next = NULL;
+        for (weir_arena_block_t *block = blocks[i]; block != NULL; block = next) {
+            next = block->next;
+            if (block->capacity > keep_bytes) {
+                weir_free(block);
+                continue;
+            }
+            keep_bytes -= block->capacity;
+            block->next = arena->spare;
+            arena->spare = block;
+        }
+    }
+}
+
+/* With room for `bytes`; NULL: no memory. */
+static weir_arena_block_t *next_block(weir_arena_t *arena, size_t bytes)
+{
+    weir_arena_block_t *block = arena->spare;
+    if (block != NULL && block->capacity >= bytes) {
+        arena->spare = block->next;
+    } else {
+        size_t capacity = arena->bytes < BLOCK_BYTES_MAX ? arena->bytes : BLOCK_BYTES_MAX;
+        capacity = capacity > BLOCK_BYTES_MIN ? capacity : BLOCK_BYTES_MIN;
+        capacity = capacity > bytes ? capacity : bytes;
+        block = weir_malloc(sizeof(*block) + capacity);
+        if (block == NULL)
+            return NULL;
+        block->capacity = capacity;
+    }
+    block->used = 0;
+    block->next = arena->blocks;
+    arena->blocks = block;
+    return block;
 }
 
 void *weir_arena_alloc(weir_arena_t *arena, size_t bytes)
@@ -38,14 +87,9 @@ void *weir_arena_alloc(weir_arena_t *arena, size_t bytes)
         return NULL;
     weir_arena_block_t *block = arena->blocks;
     if (block == NULL || block->capacity - block->used < rounded) {
-        size_t capacity = rounded > BLOCK_BYTES ? rounded : BLOCK_BYTES;
-        block = weir_malloc(sizeof(*block) + capacity);
+        block = next_block(arena, rounded);
         if (block == NULL)
             return NULL;
-        block->next = arena->blocks;
-        block->used = 0;
-        block->capacity = capacity;
-        arena->blocks = block;
     }
     void *at = block->data + block->used;
     block->used += rounded;

@@ -14,10 +14,41 @@
 
 static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
 
+static _Thread_local weir_arena_t *place;
+
+weir_arena_t *weir_json_place(weir_arena_t *arena)
+{
+    weir_arena_t *before = place;
+    place = arena;
+    return before;
+}
+
+/* Our allocator otherwise, so that the tests can make cJSON's allocations fail. */
+static void *take(size_t bytes)
+{
+    return place != NULL ? weir_arena_alloc(place, bytes) : weir_malloc(bytes);
+}
+
+static void give_back(void *memory)
+{
+    if (place == NULL)
+        weir_free(memory);
+}
+
+static char *take_copy(weir_str_t text)
+{
+    char *copy = take(text.len + 1);
+    if (copy == NULL)
+        return NULL;
+    if (text.len > 0)
+        memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
+    return copy;
+}
+
 static void install_hooks(void)
 {
-    /* Our allocator, so that the tests can make cJSON's allocations fail. */
-    cJSON_Hooks hooks = { weir_malloc, weir_free };
+    cJSON_Hooks hooks = { take, give_back };
     cJSON_InitHooks(&hooks);
 }
 
@@ -201,10 +232,10 @@ weir_json_t *weir_json_new_number(double value)
 weir_json_t *weir_json_new_string(weir_str_t text)
 {
     pthread_once(&hooks_once, install_hooks);
-    char *copy = weir_strdup(text);
+    char *copy = take_copy(text);
     weir_json_t *value = copy != NULL ? cJSON_CreateNull() : NULL;
     if (value == NULL) {
-        weir_free(copy);
+        give_back(copy);
         return NULL;
     }
     value->type = cJSON_String;
@@ -242,13 +273,13 @@ int weir_json_set(weir_json_t *object, const char *name, weir_json_t *value)
     weir_assert(weir_json_kind(object) == WEIR_JSON_OBJECT);
     weir_json_t *present = weir_json_get_mutable(object, name);
     if (present != NULL && present != value) {
-        char *copy = weir_strdup(weir_str(name));
+        char *copy = take_copy(weir_str(name));
         if (copy == NULL) {
             cJSON_Delete(value);
             return WEIR_NO_MEMORY;
         }
         if (value->string != NULL)
-            weir_free(value->string);
+            give_back(value->string);
         value->string = copy;
         value->type &= ~cJSON_StringIsConst;
         cJSON_ReplaceItemViaPointer(object, present, value);

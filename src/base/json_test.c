@@ -168,6 +168,39 @@ static void named_uuids_are_those_of_the_standard(void **state)
     assert_string_equal(text, "2ed6657d-e927-568b-95e1-2665a8aea6a2");
 }
 
+static void values_of_an_arena_go_with_it(void **state)
+{
+    (void)state;
+    weir_arena_t arena;
+    weir_arena_init(&arena, 1 << 20);
+    WEIR_AUTO(json) weir_json_t *heap = parse("{\"a\":[1,\"two\"]}");
+    assert_null(weir_json_place(&arena));
+    weir_json_t *value = parse("{\"a\":1,\"a\":[1,\"two\",{\"b\":null}],\"c\":\"d\"}");
+    weir_json_t *copy = weir_json_copy(heap);
+    assert_int_equal(weir_json_set(value, "c", weir_json_new_string(WEIR_STR("another"))), WEIR_OK);
+    weir_json_remove(value, "a");
+    assert_int_equal(weir_json_set(value, "a", weir_json_copy(copy)), WEIR_OK);
+    weir_json_free(copy); /* which does nothing */
+    assert_ptr_equal(weir_json_place(NULL), &arena);
+    assert_true(weir_json_equal(copy, heap));
+    WEIR_AUTO(json) weir_json_t *wanted = parse("{\"c\":\"another\",\"a\":{\"a\":[1,\"two\"]}}");
+    assert_true(weir_json_equal(value, wanted));
+    weir_arena_release(&arena);
+}
+
+static void an_arena_that_is_full_makes_no_values(void **state)
+{
+    (void)state;
+    weir_arena_t arena;
+    weir_json_t *value = NULL;
+    weir_arena_init(&arena, 256);
+    weir_json_place(&arena);
+    int rc = weir_json_parse(WEIR_STR("[1,2,3,4,5,6,7,8,9]"), &value, NULL);
+    weir_json_place(NULL);
+    assert_int_not_equal(rc, WEIR_OK);
+    weir_arena_release(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +211,8 @@ int main(void)
         cmocka_unit_test(deep_nesting_is_refused_and_not_overrun),
         cmocka_unit_test(values_are_looked_at_changed_and_compared),
         cmocka_unit_test(parsing_and_printing_end_cleanly_when_memory_is_short),
+        cmocka_unit_test(values_of_an_arena_go_with_it),
+        cmocka_unit_test(an_arena_that_is_full_makes_no_values),
         cmocka_unit_test(a_uuid_reads_in_any_case_and_prints_in_lower),
         cmocka_unit_test(random_uuids_are_of_version_4_and_differ),
         cmocka_unit_test(named_uuids_are_those_of_the_standard),

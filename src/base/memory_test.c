@@ -43,6 +43,33 @@ static void an_arena_ends_at_its_maximum(void **state)
     weir_arena_release(&arena);
 }
 
+static void a_cleared_arena_hands_out_the_same_memory_again(void **state)
+{
+    enum { MANY = 300, BYTES = 4000, KEPT = 256 * 1024 };
+    (void)state;
+    weir_arena_t arena;
+    weir_arena_init(&arena, SIZE_MAX / 2);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < MANY; i++) {
+            char *block = weir_arena_alloc(&arena, BYTES);
+            assert_non_null(block);
+            memset(block, (int)i, BYTES);
+        }
+        weir_arena_clear(&arena, KEPT);
+        assert_int_equal(arena.bytes, 0);
+        weir_test_fail_allocation(1); /* what was kept is enough for a part */
+        for (size_t got = 0; got < KEPT / 3; got += BYTES)
+            assert_non_null(weir_arena_alloc(&arena, BYTES));
+        weir_test_fail_allocation(0);
+        weir_arena_clear(&arena, KEPT);
+    }
+    weir_arena_clear(&arena, 0);
+    weir_test_fail_allocation(1);
+    assert_null(weir_arena_alloc(&arena, 1)); /* nothing was */
+    weir_test_fail_allocation(0);
+    weir_arena_release(&arena);
+}
+
 static void an_arena_copies_and_prints(void **state)
 {
     (void)state;
@@ -207,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_arena_hands_out_aligned_memory_that_does_not_overlap),
         cmocka_unit_test(an_arena_ends_at_its_maximum),
+        cmocka_unit_test(a_cleared_arena_hands_out_the_same_memory_again),
         cmocka_unit_test(an_arena_copies_and_prints),
         cmocka_unit_test(a_buffer_grows_and_keeps_what_it_has),
         cmocka_unit_test(a_long_print_fits_whole),

@@ -8,6 +8,9 @@
 enum {
     UNCOMPRESSED_FACTOR = 16, /* of cluster_max_payload: a message of the control plane */
     BATCH_MAX = 256,
+    /* Of the memory of a message, for the next: while a set comes, that is another page. */
+    KEPT_BYTES = 64 * 1024,
+    KEPT_BYTES_FILLING = 16 * 1024 * 1024,
 };
 
 /* -- sending ---------------------------------------------------------------------------- */
@@ -105,8 +108,8 @@ static int take_call(weir_client_t *c, const weir_json_t *message, weir_json_t *
     return rc == WEIR_OK ? pull_noticed(c, version, now_ms, err) : rc;
 }
 
-static int take_object(weir_client_t *c, weir_json_t *message, weir_json_t *batch, int64_t now_ms,
-                       weir_error_t *err)
+static int take_object(weir_client_t *c, const weir_json_t *message, weir_json_t *batch,
+                       int64_t now_ms, weir_error_t *err)
 {
     if (!weir_str_is(weir_json_get_string(message, "jsonrpc", WEIR_STR("")), "2.0"))
         return client_close(c, err, "jsonrpc is not \"2.0\"");
@@ -119,7 +122,7 @@ static int take_object(weir_client_t *c, weir_json_t *message, weir_json_t *batc
                           : pull_take_response(c, message, now_ms, err);
 }
 
-static int take_batch(weir_client_t *c, weir_json_t *array, int64_t now_ms, weir_error_t *err)
+static int take_batch(weir_client_t *c, const weir_json_t *array, int64_t now_ms, weir_error_t *err)
 {
     if (c->dialect == WEIR_DIALECT_39)
         return client_close(c, err, "a batch, which this dialect does not have");
@@ -129,8 +132,8 @@ static int take_batch(weir_client_t *c, weir_json_t *array, int64_t now_ms, weir
     weir_json_t *answers = weir_json_new_array();
     int rc = answers != NULL ? WEIR_OK : client_close(c, err, "out of memory for a batch");
     size_t count = 0;
-    for (weir_json_t *item = weir_json_first_mutable(array); rc == WEIR_OK && item != NULL;
-         item = weir_json_next_mutable(item)) {
+    for (const weir_json_t *item = weir_json_first(array); rc == WEIR_OK && item != NULL;
+         item = weir_json_next(item)) {
         if (count++ == BATCH_MAX)
             rc = client_close(c, err, "a batch of more than 256 messages");
         else if (weir_json_kind(item) == WEIR_JSON_OBJECT)
@@ -145,18 +148,26 @@ static int take_batch(weir_client_t *c, weir_json_t *array, int64_t now_ms, weir
     return rc;
 }
 
-static int take_message(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir_error_t *err)
+static int read_message(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir_error_t *err)
 {
-    WEIR_AUTO(json) weir_json_t *message = NULL;
+    const weir_json_t *message = NULL;
     weir_error_t why = { 0 };
     size_t uncompressed_max = c->options.payload_max * UNCOMPRESSED_FACTOR;
-    if (weir_message_decode(c->codec, payload, uncompressed_max, &message, &why) != WEIR_OK)
+    if (weir_message_read(c->codec, payload, uncompressed_max, &c->memory, &message, &why) !=
+        WEIR_OK)
         return client_close(c, err, why.reason);
     if (weir_json_kind(message) == WEIR_JSON_OBJECT)
         return take_object(c, message, NULL, now_ms, err);
     if (weir_json_kind(message) == WEIR_JSON_ARRAY)
         return take_batch(c, message, now_ms, err);
     return client_close(c, err, "a message that is no object");
+}
+
+static int take_message(weir_client_t *c, weir_str_t payload, int64_t now_ms, weir_error_t *err)
+{
+    int rc = read_message(c, payload, now_ms, err);
+    weir_arena_clear(&c->memory, c->sync.filling ? KEPT_BYTES_FILLING : KEPT_BYTES);
+    return rc;
 }
 
 /* -- the hello (B.1) ----------------------------------------------------------------------- */
@@ -244,6 +255,7 @@ int weir_client_new(const weir_client_options_t *options, uint64_t version, weir
     if (c == NULL)
         return weir_error_memory(err);
     c->options = *options;
+    weir_arena_init(&c->memory, SIZE_MAX / 2); /* what a message may have, its bytes say */
     if (c->options.call_timeout_ms <= 0)
         c->options.call_timeout_ms = WEIR_CLIENT_STEP_MS;
     if (c->options.ping_ms <= 0)
@@ -264,6 +276,7 @@ void weir_client_free(weir_client_t *c)
         return;
     weir_websocket_release(&c->socket);
     weir_json_free(c->reported);
+    weir_arena_release(&c->memory);
     weir_free(c);
 }
 

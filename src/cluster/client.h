@@ -54,9 +54,11 @@ typedef struct weir_sync_applied {
 
 typedef struct weir_sync_page {
     uint64_t snapshot;
-    uint64_t version;      /* in which it was read */
-    weir_json_t *entities; /* array; the callee's from here on, also if it fails */
-    weir_str_t next;       /* of the next page; data NULL: this was the last one */
+    uint64_t version;            /* in which it was read */
+    const weir_json_t *entities; /* array, of `memory` */
+    weir_arena_t *memory; /* who wants to keep the page exchanges it for another, with whatever
+                             is in that */
+    weir_str_t next;      /* of the next page; data NULL: this was the last one */
 } weir_sync_page_t;
 
 enum { WEIR_SYNC_CURSOR_MAX = 64 };

@@ -56,6 +56,7 @@ struct weir_client {
     uint64_t ask_id, next_id;
     int64_t asked_ms, next_ask_ms;
     unsigned failures;     /* get_delta calls that came to nothing, one after another */
+    weir_arena_t memory;   /* of the message at work */
     weir_json_t *reported; /* the last report that was sent on this connection */
 };
 
@@ -80,7 +81,8 @@ int pull_report(weir_client_t *c, weir_error_t *err);
 int sync_begin(weir_client_t *c, int64_t now_ms, weir_error_t *err);
 int sync_take_call(weir_client_t *c, const weir_json_t *message, int64_t now_ms, weir_error_t *err);
 /* May take from `message` what it keeps. */
-int sync_take_response(weir_client_t *c, weir_json_t *message, int64_t now_ms, weir_error_t *err);
+int sync_take_response(weir_client_t *c, const weir_json_t *message, int64_t now_ms,
+                       weir_error_t *err);
 int sync_tick(weir_client_t *c, int64_t now_ms, weir_error_t *err);
 int64_t sync_deadline(const weir_client_t *c);
 

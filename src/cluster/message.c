@@ -17,6 +17,17 @@ int weir_message_decode(weir_codec_t codec, weir_str_t block, size_t uncompresse
     return rc == WEIR_OK ? weir_json_parse_marked(weir_buffer_str(&text), ret, err) : rc;
 }
 
+int weir_message_read(weir_codec_t codec, weir_str_t block, size_t uncompressed_max,
+                      weir_arena_t *arena, const weir_json_t **ret, weir_error_t *err)
+{
+    weir_json_t *message = NULL;
+    weir_arena_t *before = weir_json_place(arena);
+    int rc = weir_message_decode(codec, block, uncompressed_max, &message, err);
+    weir_json_place(before);
+    *ret = message;
+    return rc;
+}
+
 int weir_message_encode(weir_codec_t codec, const weir_json_t *message, weir_buffer_t *out,
                         weir_error_t *err)
 {

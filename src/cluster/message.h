@@ -2,12 +2,16 @@
 #ifndef WEIR_MESSAGE_H
 #define WEIR_MESSAGE_H
 
+#include "base/arena.h"
 #include "cluster/codec.h"
 #include "weir/json.h"
 
 /* Uncompresses and parses one message. WEIR_TOO_LARGE, WEIR_INVALID. */
 int weir_message_decode(weir_codec_t codec, weir_str_t block, size_t uncompressed_max,
                         weir_json_t **ret, weir_error_t *err);
+/* The same. The message is of `arena`, and read only. */
+int weir_message_read(weir_codec_t codec, weir_str_t block, size_t uncompressed_max,
+                      weir_arena_t *arena, const weir_json_t **ret, weir_error_t *err);
 /* Prints and compresses, appending to `out`. */
 int weir_message_encode(weir_codec_t codec, const weir_json_t *message, weir_buffer_t *out,
                         weir_error_t *err);

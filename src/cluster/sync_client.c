@@ -437,24 +437,25 @@ static int take_snapshot(weir_client_t *c, const weir_json_t *params, int64_t no
 }
 
 /* The next one is asked for before this one is put: both ends work at once. */
-static int take_page(weir_client_t *c, weir_json_t *result, int64_t now_ms, weir_error_t *err)
+static int take_page(weir_client_t *c, const weir_json_t *result, int64_t now_ms, weir_error_t *err)
 {
     const weir_json_t *next = weir_json_get(result, "next");
-    weir_sync_page_t page = { .next = weir_json_string(next) };
+    weir_sync_page_t page = { .entities = weir_json_get(result, "entities"),
+                              .memory = &c->memory,
+                              .next = weir_json_string(next) };
     weir_error_t why = { 0 };
     if (!weir_message_version(result, "snapshot", &page.snapshot) ||
         !weir_message_version(result, "version", &page.version) ||
         page.snapshot != c->sync.snapshot || next == NULL ||
         (page.next.data == NULL && !weir_json_is_null(next)) ||
         page.next.len >= WEIR_SYNC_CURSOR_MAX ||
-        check_list(weir_json_get(result, "entities"), "entities", &why) != WEIR_OK) {
+        check_list(page.entities, "entities", &why) != WEIR_OK) {
         client_fault(c, "a page is refused", &why);
         return client_close(c, err, "a page that is none");
     }
     int rc = page.next.data != NULL ? ask_page(c, page.next, now_ms, err) : WEIR_OK;
     if (rc != WEIR_OK)
         return rc;
-    page.entities = weir_json_take(result, "entities");
     if (c->options.sync->page(c->options.context, &page, &why) != WEIR_OK) {
         fail(c, "a page could not be put", &why, now_ms);
         return WEIR_OK;
@@ -502,7 +503,8 @@ static int take_error(weir_client_t *c, bool healing, const weir_json_t *error, 
     return WEIR_OK;
 }
 
-int sync_take_response(weir_client_t *c, weir_json_t *message, int64_t now_ms, weir_error_t *err)
+int sync_take_response(weir_client_t *c, const weir_json_t *message, int64_t now_ms,
+                       weir_error_t *err)
 {
     const weir_json_t *id = weir_json_get(message, "id");
     if (!c->sync.calling || weir_json_kind(id) != WEIR_JSON_NUMBER ||
@@ -511,7 +513,7 @@ int sync_take_response(weir_client_t *c, weir_json_t *message, int64_t now_ms, w
     bool healing = c->sync.healing;
     c->sync.calling = c->sync.healing = false;
     const weir_json_t *error = weir_json_get(message, "error");
-    weir_json_t *result = weir_json_get_mutable(message, "result");
+    const weir_json_t *result = weir_json_get(message, "result");
     if (error != NULL)
         return take_error(c, healing, error, now_ms);
     return healing ? take_heal(c, result, now_ms, err) : take_page(c, result, now_ms, err);

@@ -238,7 +238,6 @@ static inline int plane_stage(void *context, uint64_t snapshot, uint64_t entitie
 static inline int plane_page(void *context, const weir_sync_page_t *page, weir_error_t *err)
 {
     plane_t *p = context;
-    WEIR_AUTO(json) weir_json_t *entities = page->entities;
     if (p->fails || (p->fails_late && p->took_page))
         return plane_refuses(p, err);
     p->took_page = true;
@@ -246,7 +245,7 @@ static inline int plane_page(void *context, const weir_sync_page_t *page, weir_e
         return WEIR_OK;
     assert_int_equal(page->snapshot, p->snapshot);
     assert_true(page->version >= p->snapshot);
-    for (const weir_json_t *e = weir_json_first(entities); e != NULL; e = weir_json_next(e))
+    for (const weir_json_t *e = weir_json_first(page->entities); e != NULL; e = weir_json_next(e))
         set_put(&p->stage, e);
     p->seen = page->version > p->seen ? page->version : p->seen;
     p->pages_done = page->next.data == NULL;

@@ -44,7 +44,8 @@ typedef struct prepared {
     bool judged, linked, compiled;
     int verdict;
     weir_error_t why;
-    weir_json_t *entity; /* as the model completes it */
+    weir_json_t *entity; /* as the model completes it; of `memory`, read only */
+    weir_arena_t memory;
     links_t links;
     bool good[LINKS_MAX]; /* what it refers to was good when the batch began */
     weir_buffer_t record;

@@ -66,6 +66,7 @@ void prepared_init(prepared_t *p)
     *p = (prepared_t){ .row = NULL };
     weir_buffer_init(&p->text, DOCUMENT_BYTES_MAX);
     weir_buffer_init(&p->record, RECORD_BYTES_MAX);
+    weir_arena_init(&p->memory, SIZE_MAX / 2);
 }
 
 static void clear_buffer(weir_buffer_t *buffer, size_t bytes_max)
@@ -81,15 +82,15 @@ void prepared_clear(prepared_t *p)
 {
     clear_buffer(&p->text, DOCUMENT_BYTES_MAX);
     clear_buffer(&p->record, RECORD_BYTES_MAX);
-    weir_json_free(p->entity);
-    *p = (prepared_t){ .text = p->text, .record = p->record };
+    weir_arena_clear(&p->memory, KEPT_BYTES_MAX);
+    *p = (prepared_t){ .text = p->text, .record = p->record, .memory = p->memory };
 }
 
 void prepared_release(prepared_t *p)
 {
     weir_buffer_release(&p->text);
     weir_buffer_release(&p->record);
-    weir_json_free(p->entity);
+    weir_arena_release(&p->memory);
 }
 
 int prepare_document(const weir_batch_row_t *row, prepared_t *p, weir_error_t *err)
@@ -145,7 +146,9 @@ int prepare_entity(prepared_t *p, weir_error_t *err)
 {
     if (!p->judged) {
         p->judged = true;
+        weir_arena_t *before = weir_json_place(&p->memory);
         p->verdict = accept_row(p->schema, &p->key, p->row, &p->entity, &p->why);
+        weir_json_place(before);
     }
     if (p->verdict != WEIR_OK)
         return p->verdict == WEIR_INVALID ? WEIR_INVALID : weir_error_memory(err);
