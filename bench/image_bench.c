@@ -410,7 +410,6 @@ static void measure_stage(unsigned n)
         put_ns += now_ns() - start;
         busy_ns += cpu_ns() - busy;
         long kb = memory_kb("Pss:");
-        weir_image_cool(stage);
         most = kb > most ? kb : most;
         for (size_t i = 0; i < page.count; i++)
             weir_json_free(page.rows[i]);

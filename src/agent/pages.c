@@ -6,10 +6,8 @@
 static int fill(weir_batch_t *batch, const void *what, weir_error_t *err)
 {
     const page_put_t *put = what;
-    int rc = put_entities(batch, put->entities, err);
-    if (rc == WEIR_OK)
-        weir_batch_stage(batch, &put->note);
-    return rc;
+    weir_batch_stage(batch, &put->note);
+    return put_entities(batch, put->entities, err);
 }
 
 static void *run(void *context)
@@ -17,8 +15,6 @@ static void *run(void *context)
     page_put_t *put = context;
     put->rc =
         commit_growing(put->stage, false, put->note.snapshot, fill, put, &put->grown, &put->err);
-    if (put->rc == WEIR_OK)
-        weir_image_cool(put->stage);
     return NULL;
 }
 

@@ -5,11 +5,7 @@
  * The slots between them are a ring. Those of a step belong to whoever claimed it until
  * they are made, and then to the caller's until they are used; all of that changes under
  * the lock. Nothing outlives the call, so there is nothing to resume or to throw away when
- * a connection is cut. Without a thread to be had the caller's does everything.
- *
- * Whether something is good that a row refers to is asked ahead as well, in a read
- * transaction: of what was committed before the batch. It holds while the batch takes
- * no record away (judge.c). */
+ * a connection is cut. Without a thread to be had the caller's does everything. */
 #include "image/batch.h"
 
 #include <pthread.h>
@@ -27,8 +23,6 @@ typedef struct ahead {
     size_t count;
     uint64_t version;          /* of the records */
     weir_digester_t *digester; /* of the one who goes ahead; NULL: no hashes */
-    MDB_txn *txn;              /* the same one's; NULL: nothing is asked */
-    MDB_dbi records;
     prepared_t *slots;
     int *codes; /* what became of the document of a slot */
     weir_error_t *errors;
@@ -41,17 +35,8 @@ typedef struct ahead {
 
 /* -- both: preparing ------------------------------------------------------------------------ */
 
-static void ask_for_links(const ahead_t *a, prepared_t *p)
-{
-    for (size_t i = 0; a->txn != NULL && i < p->links.count; i++) {
-        MDB_val key = val_key(&p->links.list[i].to);
-        MDB_val value;
-        p->good[i] = mdb_get(a->txn, a->records, &key, &value) == 0;
-    }
-}
-
-/* What fails but the document is tried again, and said, when it is put. The hash, and what
- * the links lead to, are left to that as well if this is the one who puts. */
+/* What fails but the document is tried again, and said, when it is put. The hash is left to
+ * that as well if this is the one who puts. */
 static void prepare(const ahead_t *a, size_t at, bool puts)
 {
     size_t slot = at % AHEAD_SLOTS;
@@ -65,8 +50,6 @@ static void prepare(const ahead_t *a, size_t at, bool puts)
         rc = prepare_hash(a->digester, p, NULL);
     if (rc != WEIR_OK || p->schema == NULL || prepare_entity(p, NULL) != WEIR_OK)
         return;
-    if (!puts)
-        ask_for_links(a, p);
     prepare_record(a->options, a->version, p);
 }
 
@@ -182,19 +165,15 @@ static void release(ahead_t *a)
     weir_free(a->codes);
     weir_free(a->errors);
     weir_digester_free(a->digester);
-    if (a->txn != NULL)
-        mdb_txn_abort(a->txn);
 }
 
-/* Both are a help only. A digester cannot be shared between threads. */
-static void take_helps(const weir_batch_t *batch, ahead_t *a)
+/* A help only: one cannot be shared between threads. */
+static void take_digester(const weir_batch_t *batch, ahead_t *a)
 {
     const weir_image_t *image = batch->image;
     if (batch->state.has_digest != 0 &&
         weir_digester_new(&image->key, &a->digester, NULL) != WEIR_OK)
         a->digester = NULL;
-    if (mdb_txn_begin(image->env, NULL, MDB_RDONLY, &a->txn) != 0)
-        a->txn = NULL;
 }
 
 /* WEIR_UNSUPPORTED: there is no thread to be had. */
@@ -225,11 +204,10 @@ int weir_batch_put_rows(weir_batch_t *batch, const weir_batch_row_t *rows, size_
         ahead_t a = { .options = &batch->image->options,
                       .rows = rows,
                       .count = count,
-                      .version = batch->state.generation + batch->state.commits,
-                      .records = batch->image->dbi[DB_RECORDS] };
+                      .version = batch->state.generation + batch->state.commits };
         rc = make_slots(&a, err);
         if (rc == WEIR_OK) {
-            take_helps(batch, &a);
+            take_digester(batch, &a);
             rc = put_by_two(batch, &a, err);
         }
         release(&a);

@@ -330,6 +330,8 @@ int batch_finish(weir_batch_t *batch, int64_t now_ms, int64_t committed_ms, weir
     weir_assert(!batch->in_bucket);
     batch->now_ms = now_ms;
     int rc = batch->full ? remove_unseen(batch, err) : WEIR_OK;
+    if (rc == WEIR_OK && batch->has_stage && batch->stage.pages_done)
+        rc = links_check(batch, err);
     if (rc == WEIR_OK)
         rc = judge_pending(batch, err);
     if (rc == WEIR_OK)

@@ -47,7 +47,6 @@ typedef struct prepared {
     weir_json_t *entity; /* as the model completes it; of `memory`, read only */
     weir_arena_t memory;
     links_t links;
-    bool good[LINKS_MAX]; /* what it refers to was good when the batch began */
     weir_buffer_t record;
 } prepared_t;
 
@@ -68,7 +67,6 @@ struct weir_batch {
     weir_buffer_t news; /* as the image's, which gets it at commit */
     uint64_t news_left_out;
     prepared_t row; /* the one at work */
-    bool dropped;   /* a record went: what was good when the batch began may not be so */
     /* Full batches and buckets: what was put. Open addressing; an empty slot has
      * type 0xff. */
     entity_key_t *seen;
@@ -147,6 +145,9 @@ int links_store(weir_batch_t *batch, const entity_key_t *key, const links_t *lin
                 weir_error_t *err);
 /* Adds everybody who refers to `key` to the pending ones. */
 int links_wake(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
+/* Pending: each that refers to what is not good. Reads all links, and of the records those that
+ * are referred to, in the order of both. */
+int links_check(weir_batch_t *batch, weir_error_t *err);
 
 int seen_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err);
 bool seen_has(const weir_batch_t *batch, const entity_key_t *key);

@@ -163,11 +163,9 @@ int weir_image_stage_open(weir_image_t *live, uint64_t snapshot, weir_image_t **
                           weir_error_t *err);
 /* As of its last commit. WEIR_NOT_FOUND: this image is no stage. */
 int weir_image_stage(weir_image_t *stage, weir_stage_t *ret, weir_error_t *err);
-/* Goes in with this batch. */
+/* Goes in with this batch, whose rows follow. Whether what they refer to is there, and good, is
+ * looked at for all batches together, with the one in which `pages_done` becomes true. */
 void weir_batch_stage(weir_batch_t *batch, const weir_stage_t *now);
-/* Gives memory that the filling touched back to the system; for the time after a batch:
- * within one a stage does it by itself. */
-void weir_image_cool(weir_image_t *image);
 /* `*live` is closed and replaced by `stage`, whose last batch has been committed: it is
  * marked complete, flushed, and put in place; readers move at once. A crash at any moment
  * leaves one or the other to be opened. On failure *live stays and serves, and `stage` is

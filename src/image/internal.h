@@ -233,8 +233,9 @@ uint64_t new_generation(void);
 int recover_switch(const char *path, weir_error_t *err);
 extern bool image_test_without_exchange; /* as if the file system had no exchange */
 
-/* Lets go of the map if much of it is resident: at a quiet moment, or for each step of what
+/* Lets go of the map; if much of it is resident: at a quiet moment, or for each step of what
  * goes through the whole image, `count` of them until now. */
+void cool(weir_image_t *image);
 void cool_if_much(weir_image_t *image);
 void cool_sometimes(weir_image_t *image, uint64_t count);
 

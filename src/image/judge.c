@@ -3,7 +3,8 @@
  * Otherwise it is quarantined: its document is kept, and its last record serves on as
  * long as what *that* refers to is there. What waits for something, or lost something,
  * is on the pending list and is judged again at commit, when the whole batch is known;
- * so the order of rows within a batch does not matter. What has expired has a document
+ * so the order of rows within a batch does not matter. Of a set that comes in pages the
+ * same holds for all pages together. What has expired has a document
  * and nothing else, until the control plane deletes it. */
 #include "image/batch.h"
 
@@ -49,7 +50,6 @@ int drop_record(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
     if (rc != WEIR_OK)
         return rc;
     MDB_val k = val_key(key);
-    batch->dropped = true;
     int code = mdb_del(batch->txn, batch->image->dbi[DB_RECORDS], &k, NULL);
     return code == 0 ? links_wake(batch, key, err) : lmdb_error(code, err, "records");
 }
@@ -201,20 +201,17 @@ static int make_record(weir_batch_t *batch, prepared_t *p, bool fresh, weir_erro
     return rc == WEIR_OK ? set_record(batch, &p->key, weir_buffer_str(&p->record), fresh, err) : rc;
 }
 
-/* What was good when the batch began is so as long as it took no record away. */
-static bool is_link_good(weir_batch_t *batch, const prepared_t *p, size_t index)
-{
-    return (p->good[index] && !batch->dropped) || is_good(batch, &p->links.list[index].to);
-}
-
 int judge(weir_batch_t *batch, prepared_t *p, bool fresh, bool last, weir_error_t *err)
 {
     /* The time that counts is the commit's: what is over by our clock waits for it. */
     int64_t end = end_ms(p->schema, p->entity);
     if (end > 0 && end <= (last ? batch->now_ms : weir_clock_ms()))
         return last ? let_expire(batch, &p->key, &p->links, err) : pending_add(batch, &p->key, err);
-    for (size_t i = 0; i < p->links.count; i++)
-        if (!is_link_good(batch, p, i))
+    /* In the pages of a set nobody is asked, which would be one page of the image, at random,
+     * for each: with the last page all are, in order (links_check). */
+    bool later = batch->has_stage && !last;
+    for (size_t i = 0; i < p->links.count && !later; i++)
+        if (!is_good(batch, &p->links.list[i].to))
             return last ? refuse_for_link(batch, p, &p->links.list[i], err)
                         : pending_add(batch, &p->key, err);
     return make_record(batch, p, fresh, err);

@@ -112,6 +112,36 @@ int links_wake(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
     return code == 0 || code == MDB_NOTFOUND ? rc : lmdb_error(code, err, "dependents");
 }
 
+typedef struct check {
+    weir_batch_t *batch;
+    entity_key_t to; /* that was looked for last */
+    bool good;
+    uint64_t count;
+} check_t;
+
+static int check_dependent(void *context, MDB_val key, MDB_val value, weir_error_t *err)
+{
+    check_t *c = context;
+    (void)value;
+    if (key.mv_size != (size_t)2 * ID_BYTES)
+        return WEIR_OK;
+    if (c->count == 0 || memcmp(c->to.bytes, key.mv_data, ID_BYTES) != 0) {
+        memcpy(c->to.bytes, key.mv_data, ID_BYTES);
+        c->good = is_good(c->batch, &c->to);
+    }
+    cool_sometimes(c->batch->image, ++c->count);
+    entity_key_t from;
+    memcpy(from.bytes, (const uint8_t *)key.mv_data + ID_BYTES, ID_BYTES);
+    return c->good ? WEIR_OK : pending_add(c->batch, &from, err);
+}
+
+int links_check(weir_batch_t *batch, weir_error_t *err)
+{
+    check_t check = { .batch = batch };
+    return each_record(batch->txn, batch->image->dbi[DB_DEPENDENTS], "dependents", check_dependent,
+                       &check, err);
+}
+
 int pending_add(weir_batch_t *batch, const entity_key_t *key, weir_error_t *err)
 {
     int rc =

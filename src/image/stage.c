@@ -306,7 +306,7 @@ static void look_for_map(weir_image_t *image)
 
 /* The pages stay in the system's cache; only our claim on them ends. So this does no
  * harm within a transaction either. */
-void weir_image_cool(weir_image_t *image)
+void cool(weir_image_t *image)
 {
     if (image->map == NULL)
         look_for_map(image);
@@ -331,7 +331,7 @@ static uint64_t mapped_pages(void)
 void cool_if_much(weir_image_t *image)
 {
     if (mapped_pages() > COOL_ABOVE_BYTES / (uint64_t)getpagesize())
-        weir_image_cool(image);
+        cool(image);
 }
 
 void cool_sometimes(weir_image_t *image, uint64_t count)

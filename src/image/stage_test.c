@@ -581,7 +581,7 @@ static void cooling_gives_the_map_back(void **state)
     fill_with_large(f, 200);
     fixture_ok(f, weir_image_set_digest_key(f->image, &some_key, &f->err)); /* reads all */
     long before = resident_kb();
-    weir_image_cool(f->image);
+    cool(f->image);
     long after = resident_kb();
     assert_true(before - after > 200 * 90);
     assert_int_equal(state_of(f).entities, 200);
@@ -592,7 +592,7 @@ static void a_walk_over_all_of_it_holds_some_of_it_in_memory(void **state)
     enum { COUNT = 1500, HELD_KB = 60 * 1024 };
     fixture_t *f = *state;
     fill_with_large(f, COUNT);
-    weir_image_cool(f->image);
+    cool(f->image);
     long before = resident_kb();
     fixture_ok(f, weir_image_set_digest_key(f->image, &some_key, &f->err)); /* reads all */
     assert_true(COUNT * 90L > 2 * HELD_KB);
