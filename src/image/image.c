@@ -310,6 +310,7 @@ void weir_image_close(weir_image_t *image)
 {
     if (image == NULL)
         return;
+    unsynced_wait(image, NULL);
     unsynced_let_go(image);
     if (image->env != NULL)
         mdb_env_close(image->env);

@@ -53,12 +53,13 @@ void weir_image_close(weir_image_t *image); /* NULL is fine */
 /* Renames the directory to PATH.aside-TIME, so that it can be looked at. */
 int weir_image_set_aside(const char *path, int64_t now_ms, char *ret_name, size_t name_bytes,
                          weir_error_t *err);
-/* After a commit, when whoever waits for it has been told: settles if much has come together
- * since the last time (with options.sync). */
+/* After a commit, when whoever waits for it has been told: begins to flush if much has come
+ * together since the last time (with options.sync). A thread of its own does it, while commits
+ * go on; the next call says what became of it. */
 int weir_image_flush(weir_image_t *image, weir_error_t *err);
-/* For every second or so: everything committed is on the disk, and is what will be there
- * after the machine went down. If it was already, memory that the writing touched goes back
- * to the system. On failure no further commit is taken until one succeeds. */
+/* For every second or so: the same, if anything was committed. What is flushed is what will be
+ * there after the machine went down. If everything was already, memory that the writing touched
+ * goes back to the system. On failure no further commit is taken until one succeeds. */
 int weir_image_settle(weir_image_t *image, weir_error_t *err);
 /* Everything committed is on the disk, and nothing has to be remembered about it. */
 int weir_image_sync(weir_image_t *image, weir_error_t *err);

@@ -122,6 +122,7 @@ struct weir_image {
      * ever. `held`: no commit writes over what the mark leads to. */
     bool marked, failing, distrusted;
     MDB_txn *held;
+    struct flushing *flushing; /* one that is on its way */
     uint64_t unsettled_pages;  /* that commits have written since, about; 0: none has */
     weir_digester_t *digester; /* sums.c; NULL: no key */
     weir_digest_key_t key;
@@ -250,6 +251,10 @@ int unsynced_check(const char *image, weir_error_t *err);
 bool unsynced_elsewhere(const char *image);
 bool unsynced_left(const weir_image_t *image); /* by a process of this boot that died */
 int unsynced_before_commit(weir_image_t *image, uint64_t rows, weir_error_t *err);
+/* Everything committed is on the disk when it returns (options.sync). */
+int unsynced_settle(weir_image_t *image, weir_error_t *err);
+/* Until no flush is on its way: for what must not happen meanwhile. What became of the last one. */
+int unsynced_wait(weir_image_t *image, weir_error_t *err);
 /* Around what LMDB allows only while no transaction is open, and with nothing committed
  * in between: what the mark leads to is not held. */
 void unsynced_let_go(weir_image_t *image);

@@ -13,12 +13,15 @@
  *   all           flushed by weir_image_sync() only: the image is not to be believed.
  *
  * Moving on to a later T takes two flushes, of the image and of the file, and what T holds
- * is room in the image; hence once a second, or whenever much has come together. */
+ * is room in the image; hence once a second, or whenever much has come together. A thread
+ * flushes, and commits go on. */
 #include "image/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -30,6 +33,10 @@ static const uint32_t META_MAGIC = 0xBEEFC0DE;
 /* About what a commit writes, beside what it writes for each row; and how many pages are
  * much: while they are not settled, the image needs room for them once more. */
 enum { COMMIT_PAGES = 8, ROW_PAGES = 5, MUCH_PAGES = 512 };
+
+/* So many more while a flush is on its way, and commits wait for it (256 MiB): the image would
+ * grow as long as the disk stands still. */
+enum { LATE_PAGES = 64 * 1024 };
 
 /* -- LMDB 0.9's two meta pages ------------------------------------------------------------- */
 
@@ -211,25 +218,49 @@ static int format_mark(const weir_image_t *image, char out[MARK_BYTES], weir_err
     return WEIR_OK;
 }
 
-static int write_mark(weir_image_t *image, weir_error_t *err)
+/* The file of the mark, to be written; made, and its name on the disk, if it is the first time.
+ * -1: errno says why. */
+static int open_mark(const weir_image_t *image, char path[PATH_BYTES])
 {
-    char path[PATH_BYTES], text[MARK_BYTES];
+    int directory = open(image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0660);
+    bool there = file >= 0 && directory >= 0 && (image->marked || fsync(directory) == 0);
+    int number = errno;
+    if (directory >= 0)
+        close(directory);
+    if (!there && file >= 0)
+        close(file);
+    errno = number;
+    return there ? file : -1;
+}
+
+/* *ret is -1 where there is nothing to write. */
+static int prepare_mark(const weir_image_t *image, char text[MARK_BYTES], int *ret,
+                        weir_error_t *err)
+{
+    char path[PATH_BYTES];
+    *ret = -1;
     int rc = path_in(image->path, "unsynced", path, err);
     if (rc == WEIR_OK)
         rc = format_mark(image, text, err);
     if (rc != WEIR_OK || text[0] == '\0')
         return rc;
-    int directory = open(image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0660);
-    bool done = file >= 0 && directory >= 0 && flush_text(file, text) &&
-                (image->marked || fsync(directory) == 0);
+    *ret = open_mark(image, path);
+    return *ret >= 0 ? WEIR_OK : weir_error_errno(err, errno, "cannot write %s", path);
+}
+
+static int write_mark(weir_image_t *image, weir_error_t *err)
+{
+    char text[MARK_BYTES];
+    int file = -1;
+    int rc = prepare_mark(image, text, &file, err);
+    if (file < 0)
+        return rc;
+    bool done = flush_text(file, text);
     int number = errno;
-    if (file >= 0)
-        close(file);
-    if (directory >= 0)
-        close(directory);
+    close(file);
     if (!done)
-        return weir_error_errno(err, number, "cannot write %s", path);
+        return weir_error_errno(err, number, "cannot write the mark of %s", image->path);
     image->marked = true;
     return WEIR_OK;
 }
@@ -240,7 +271,24 @@ bool unsynced_left(const weir_image_t *image)
     return path_in(image->path, "unsynced", path, NULL) == WEIR_OK && access(path, F_OK) == 0;
 }
 
-/* -- flushing -------------------------------------------------------------------------------- */
+/* -- flushing --------------------------------------------------------------------------------
+ *
+ * A flush takes what the disk takes, which may be half a second; so a thread does it, and commits
+ * go on meanwhile. What it flushes is held from its beginning, what the mark leads to until it
+ * has ended: both are there, whenever the machine goes down. */
+
+struct flushing {
+    pthread_t thread;
+    bool has_thread; /* or it was done when it began */
+    atomic_bool done;
+    MDB_env *env;
+    MDB_txn *held; /* of what is flushed */
+    uint64_t pages;
+    int mark; /* -1: none is written */
+    char text[MARK_BYTES];
+    /* What became of it. */
+    int code, number; /* of LMDB; errno of the mark */
+};
 
 /* What is committed just now, from the next one on. */
 int unsynced_hold(weir_image_t *image, weir_error_t *err)
@@ -257,43 +305,123 @@ void unsynced_let_go(weir_image_t *image)
     image->held = NULL;
 }
 
-static int flush(weir_image_t *image, weir_error_t *err)
+static void *run(void *context)
 {
-    int code = mdb_env_sync(image->env, 1);
-    return code == 0 ? WEIR_OK : lmdb_error(code, err, "flush");
+    struct flushing *f = context;
+    f->code = mdb_env_sync(f->env, 1);
+    if (f->code == 0 && f->mark >= 0 && !flush_text(f->mark, f->text))
+        f->number = errno;
+    atomic_store(&f->done, true);
+    return NULL;
 }
 
-/* All that is committed is on the disk, is what the mark leads to, and is held. What was is
- * let go of last: the mark may lead there still. */
-static int move_on(weir_image_t *image, weir_error_t *err)
+static void free_flushing(struct flushing *f)
 {
-    int rc = flush(image, err);
-    if (rc == WEIR_OK)
-        rc = write_mark(image, err);
-    else if (!image->distrusted) {
+    mdb_txn_abort(f->held);
+    if (f->mark >= 0)
+        close(f->mark);
+    weir_free(f);
+}
+
+static int prepare(const weir_image_t *image, struct flushing *f, weir_error_t *err)
+{
+    int rc = prepare_mark(image, f->text, &f->mark, err);
+    int code = rc == WEIR_OK ? mdb_txn_begin(image->env, NULL, MDB_RDONLY, &f->held) : 0;
+    return code == 0 ? rc : lmdb_error(code, err, "hold");
+}
+
+/* Of all that is committed; there is none on its way. On failure the mark leads where it led,
+ * and that is held. */
+static int begin(weir_image_t *image, weir_error_t *err)
+{
+    weir_assert(image->flushing == NULL);
+    struct flushing *f = weir_calloc(1, sizeof(*f));
+    image->failing = true; /* the image would grow without end */
+    if (f == NULL)
+        return weir_error_memory(err);
+    f->env = image->env;
+    f->pages = image->unsettled_pages;
+    int rc = prepare(image, f, err);
+    if (rc != WEIR_OK) {
+        free_flushing(f);
+        return rc;
+    }
+    image->failing = false;
+    image->flushing = f;
+    f->has_thread = pthread_create(&f->thread, NULL, run, f) == 0;
+    if (!f->has_thread)
+        run(f);
+    return WEIR_OK;
+}
+
+/* Waits for it. What the mark led to is let go of last: it may lead there still. */
+static int end(weir_image_t *image, weir_error_t *err)
+{
+    struct flushing *f = image->flushing;
+    if (f->has_thread)
+        pthread_join(f->thread, NULL);
+    image->flushing = NULL;
+    int rc = WEIR_OK;
+    if (f->code != 0)
+        rc = lmdb_error(f->code, err, "flush");
+    else if (f->number != 0)
+        rc = weir_error_errno(err, f->number, "cannot write the mark of %s", image->path);
+    if (f->code != 0 && !image->distrusted) {
         /* The system may call these pages clean from now on: the next flush proves nothing. */
         image->distrusted = true;
         write_mark(image, NULL);
     }
-    if (rc == WEIR_OK)
-        rc = unsynced_hold(image, err);
     image->failing = rc != WEIR_OK;
-    if (rc == WEIR_OK)
-        image->unsettled_pages = 0;
+    if (rc == WEIR_OK) {
+        image->marked |= f->mark >= 0;
+        image->unsettled_pages -= f->pages;
+        unsynced_let_go(image);
+        image->held = f->held;
+        f->held = NULL;
+    }
+    free_flushing(f);
     return rc;
+}
+
+int unsynced_wait(weir_image_t *image, weir_error_t *err)
+{
+    return image->flushing != NULL ? end(image, err) : WEIR_OK;
+}
+
+/* All that is committed is on the disk, is what the mark leads to, and is held. */
+int unsynced_settle(weir_image_t *image, weir_error_t *err)
+{
+    unsynced_wait(image, NULL); /* one that failed is tried again */
+    if (image->unsettled_pages == 0 && !image->failing && image->marked)
+        return WEIR_OK;
+    int rc = begin(image, err);
+    return rc == WEIR_OK ? end(image, err) : rc;
+}
+
+/* One that has ended is looked at, and another begins if more than `pages` have come together
+ * since. */
+static int go_on(weir_image_t *image, uint64_t pages, weir_error_t *err)
+{
+    struct flushing *f = image->flushing;
+    bool late = f != NULL && image->unsettled_pages - f->pages > LATE_PAGES;
+    int rc = f != NULL && (late || atomic_load(&f->done)) ? end(image, err) : WEIR_OK;
+    if (rc == WEIR_OK && image->failing)
+        return unsynced_settle(image, err);
+    return rc == WEIR_OK && image->flushing == NULL && image->unsettled_pages > pages
+               ? begin(image, err)
+               : rc;
 }
 
 int weir_image_flush(weir_image_t *image, weir_error_t *err)
 {
-    bool much = image->unsettled_pages >= MUCH_PAGES;
-    return image->options.sync && much ? weir_image_settle(image, err) : WEIR_OK;
+    return image->options.sync ? go_on(image, MUCH_PAGES, err) : WEIR_OK;
 }
 
 int unsynced_before_commit(weir_image_t *image, uint64_t rows, weir_error_t *err)
 {
     int rc = WEIR_OK;
     if (image->options.sync && (!image->marked || image->failing))
-        rc = move_on(image, err);
+        rc = unsynced_settle(image, err);
     else if (!image->marked)
         rc = write_mark(image, err);
     if (rc == WEIR_OK)
@@ -307,12 +435,19 @@ int weir_image_settle(weir_image_t *image, weir_error_t *err)
         cool_if_much(image); /* nothing was written for a while */
         return WEIR_OK;
     }
-    return image->options.sync ? move_on(image, err) : weir_image_sync(image, err);
+    return image->options.sync ? go_on(image, 0, err) : weir_image_sync(image, err);
+}
+
+static int flush(weir_image_t *image, weir_error_t *err)
+{
+    int code = mdb_env_sync(image->env, 1);
+    return code == 0 ? WEIR_OK : lmdb_error(code, err, "flush");
 }
 
 int weir_image_sync(weir_image_t *image, weir_error_t *err)
 {
     char path[PATH_BYTES];
+    unsynced_wait(image, NULL); /* what became of it says nothing of this one */
     int rc = flush(image, err);
     if (rc != WEIR_OK)
         return rc;

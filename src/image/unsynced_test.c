@@ -3,12 +3,15 @@
  * The disk is played: it has the file as of the last fdatasync(), which is ours here, and
  * any of the pages that were written since, by chance (WEIR_SEED). */
 #include "image/chance.h"
+#include "image/internal.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { PAGE_BYTES = 4096, ROUTES = 12 };
 
@@ -17,9 +20,11 @@ enum { PAGE_BYTES = 4096, ROUTES = 12 };
 static struct {
     uint8_t *bytes; /* what was flushed */
     size_t len;
-    bool playing; /* or this is the next boot's */
-    unsigned flushes;
-    int failure; /* errno of flushing; 0: it works */
+    atomic_bool playing; /* or this is the next boot's */
+    atomic_uint flushes;
+    atomic_int failure; /* errno of flushing; 0: it works */
+    atomic_bool slow;   /* a flush goes on for as long */
+    atomic_bool inside; /* ... one does */
 } disk;
 
 static uint8_t *read_all(int file, size_t *ret_len)
@@ -42,8 +47,15 @@ __attribute__((visibility("default"))) int fdatasync(int fildes)
         errno = disk.failure;
         return -1;
     }
+    size_t len = 0;
+    uint8_t *bytes = read_all(fildes, &len); /* what comes meanwhile has no promise */
+    atomic_store(&disk.inside, true);
+    while (atomic_load(&disk.slow))
+        usleep(1000);
+    atomic_store(&disk.inside, false);
     free(disk.bytes);
-    disk.bytes = read_all(fildes, &disk.len);
+    disk.bytes = bytes;
+    disk.len = len;
     disk.flushes++;
     return 0;
 }
@@ -103,7 +115,7 @@ static int setup(void **state)
 {
     lives_t *lives = calloc(1, sizeof(*lives));
     assert_non_null(lives);
-    memset(&disk, 0, sizeof(disk));
+    memset(&disk, 0, sizeof(disk)); /* no thread is there */
     disk.playing = true;
     fixture_directory(&lives->running);
     fixture_directory(&lives->after);
@@ -116,6 +128,7 @@ static int teardown(void **state)
 {
     lives_t *lives = *state;
     disk.failure = 0;
+    atomic_store(&disk.slow, false); /* a flush may be on its way */
     fixture_close(&lives->running);
     fixture_close(&lives->after);
     free(disk.bytes);
@@ -237,7 +250,24 @@ static void next_boot(lives_t *lives)
 
 static void settle(lives_t *lives)
 {
-    fixture_ok(&lives->running, weir_image_settle(lives->running.image, &lives->running.err));
+    fixture_ok(&lives->running, unsynced_settle(lives->running.image, &lives->running.err));
+}
+
+/* It has begun when this returns, and goes on until the disk is slow no more. */
+static void begin_slow_flush(fixture_t *f)
+{
+    atomic_store(&disk.slow, true);
+    fixture_ok(f, weir_image_settle(f->image, &f->err));
+    while (!atomic_load(&disk.inside))
+        usleep(1000);
+}
+
+/* To the end, if it begins. */
+static void flush(lives_t *lives)
+{
+    fixture_t *f = &lives->running;
+    fixture_ok(f, weir_image_flush(f->image, &f->err));
+    fixture_ok(f, unsynced_wait(f->image, &f->err));
 }
 
 static void whatever_pages_are_lost_the_version_settled_last_is_there(void **state)
@@ -247,7 +277,7 @@ static void whatever_pages_are_lost_the_version_settled_last_is_there(void **sta
     for (unsigned round = rounds(150); round > 0; round--) {
         commit(lives);
         unsigned before = disk.flushes;
-        fixture_ok(&lives->running, weir_image_flush(lives->running.image, &lives->running.err));
+        flush(lives);
         if (disk.flushes != before)
             settled = lives->running.version; /* much has come together */
         if (below(20) == 0) {
@@ -269,7 +299,7 @@ static void what_is_held_is_let_go_of(void **state)
     weir_image_state_t early, late;
     for (unsigned i = 0; i < COMMITS; i++) {
         commit(lives);
-        fixture_ok(f, weir_image_flush(f->image, &f->err));
+        flush(lives);
         if (i == COMMITS / 4)
             fixture_ok(f, weir_image_state(f->image, &early, &f->err));
     }
@@ -361,17 +391,94 @@ static void after_a_flush_that_failed_nothing_is_taken_and_the_disk_not_believed
     weir_batch_t *batch = NULL;
     commit(lives);
     disk.failure = EIO;
-    assert_int_equal(weir_image_settle(f->image, &f->err), WEIR_IO);
+    assert_int_equal(unsynced_settle(f->image, &f->err), WEIR_IO);
     fixture_ok(f, weir_batch_begin(f->image, false, f->version + 1, &batch, &f->err));
     assert_int_equal(weir_batch_commit(batch, FIXTURE_NOW_MS, &f->err), WEIR_IO);
     assert_int_equal(version_of(f), f->version); /* which serves on */
     disk.failure = 0;
     commit(lives);
-    fixture_ok(f, weir_image_settle(f->image, &f->err));
+    fixture_ok(f, unsynced_settle(f->image, &f->err));
     machine_goes_down(lives, 4);
     weir_image_options_t options = options_of(&lives->after);
     assert_int_equal(weir_image_open(&options, &lives->after.image, &lives->after.err),
                      WEIR_CORRUPT);
+}
+
+/* What is there is the version before until the flush has ended, then the one with which it
+ * began; and what came meanwhile with the next flush. As many commits as it takes until pages
+ * of the former would be written over, were they not held. */
+static void commits_go_on_while_the_disk_flushes(void **state)
+{
+    enum { BETWEEN = 20, MEANWHILE = 60, CRASHES = 6 };
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    for (unsigned round = rounds(5); round > 0; round--) {
+        commit(lives);
+        settle(lives);
+        uint64_t before = f->version;
+        for (unsigned i = 0; i < BETWEEN; i++)
+            commit(lives);
+        uint64_t begun = f->version;
+        begin_slow_flush(f);
+        for (unsigned i = 1; i <= MEANWHILE; i++) {
+            commit(lives);
+            fixture_ok(f, weir_image_flush(f->image, &f->err));
+            fixture_ok(f, weir_image_settle(f->image, &f->err));
+            assert_non_null(f->image->flushing);
+            if (i % (MEANWHILE / CRASHES) != 0)
+                continue;
+            machine_goes_down(lives, below(5));
+            next_boot(lives);
+            assert_int_equal(version_of(&lives->after), before);
+        }
+        atomic_store(&disk.slow, false);
+        fixture_ok(f, unsynced_wait(f->image, &f->err));
+        machine_goes_down(lives, below(5));
+        next_boot(lives);
+        assert_int_equal(version_of(&lives->after), begun);
+        fixture_ok(f, weir_image_settle(f->image, &f->err));
+        fixture_ok(f, unsynced_wait(f->image, &f->err));
+        machine_goes_down(lives, below(5));
+        next_boot(lives);
+        assert_int_equal(version_of(&lives->after), f->version);
+    }
+}
+
+static void a_flush_that_fails_on_its_way_ends_the_taking(void **state)
+{
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    weir_batch_t *batch = NULL;
+    commit(lives);
+    disk.failure = EIO;
+    fixture_ok(f, weir_image_settle(f->image, &f->err)); /* it begins */
+    int rc = WEIR_OK;
+    for (unsigned tries = 0; rc == WEIR_OK && tries < 5000; tries++, usleep(1000))
+        rc = weir_image_flush(f->image, &f->err);
+    assert_int_equal(rc, WEIR_IO);
+    fixture_ok(f, weir_batch_begin(f->image, false, f->version + 1, &batch, &f->err));
+    assert_int_equal(weir_batch_commit(batch, FIXTURE_NOW_MS, &f->err), WEIR_IO);
+    disk.failure = 0;
+    commit(lives);
+}
+
+/* What comes while the disk stands still has a bound: then it is waited for. */
+static void a_disk_that_stands_still_is_waited_for_in_the_end(void **state)
+{
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    commit(lives);
+    unsigned before = disk.flushes;
+    begin_slow_flush(f);
+    commit(lives);
+    f->image->unsettled_pages += 1000;
+    fixture_ok(f, weir_image_flush(f->image, &f->err));
+    assert_non_null(f->image->flushing);
+    f->image->unsettled_pages += 1000000;
+    atomic_store(&disk.slow, false);
+    fixture_ok(f, weir_image_flush(f->image, &f->err)); /* until that one has ended */
+    assert_in_range(disk.flushes, before + 1, before + 2);
+    fixture_ok(f, unsynced_wait(f->image, &f->err));
 }
 
 static void what_cannot_be_held_is_not_written_over(void **state)
@@ -436,6 +543,11 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_held_is_let_go_of, setup, teardown),
         cmocka_unit_test_setup_teardown(a_map_that_grows_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(commits_go_on_while_the_disk_flushes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flush_that_fails_on_its_way_ends_the_taking, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_disk_that_stands_still_is_waited_for_in_the_end, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_held_is_not_written_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_mark_of_which_half_is_there_is_not_believed, setup,
                                         teardown),

@@ -12,7 +12,7 @@ int weir_image_grow(weir_image_t *image, weir_error_t *err)
 {
     MDB_envinfo info;
     bool held = image->held != NULL;
-    int rc = held ? weir_image_settle(image, err) : WEIR_OK;
+    int rc = held ? unsynced_settle(image, err) : WEIR_OK;
     if (rc != WEIR_OK)
         return rc;
     unsynced_let_go(image);
