@@ -37,13 +37,7 @@ static void give_back(void *memory)
 
 static char *take_copy(weir_str_t text)
 {
-    char *copy = take(text.len + 1);
-    if (copy == NULL)
-        return NULL;
-    if (text.len > 0)
-        memcpy(copy, text.data, text.len);
-    copy[text.len] = '\0';
-    return copy;
+    return place != NULL ? (char *)(uintptr_t)weir_arena_copy(place, text).data : weir_strdup(text);
 }
 
 static void install_hooks(void)

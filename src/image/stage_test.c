@@ -206,24 +206,6 @@ static void a_stage_that_is_damaged_is_thrown_away(void **state)
     weir_image_stage_discard(stage);
 }
 
-static void what_waits_for_a_later_page_is_served_in_the_end(void **state)
-{
-    fixture_t *f = *state;
-    weir_image_t *live = f->image;
-    weir_image_t *stage = open_stage(f, 1);
-    f->image = stage;
-    fixture_put_alone(f, "routes", ROUTE_OF(R1, "/a", S1));
-    fixture_put_alone(f, "routes", ROUTE_OF(R2, "/b", S2));
-    assert_int_equal(quarantined(f).count, 2);
-    fixture_put_alone(f, "services", SERVICE(S1));
-    assert_int_equal(quarantined(f).count, 1);
-    f->image = live;
-    fixture_ok(f, weir_image_switch(&f->image, stage, &f->err));
-    assert_true(serves(f, "/a"));
-    assert_false(serves(f, "/b"));
-    assert_int_equal(quarantined(f).count, 1);
-}
-
 /* -- dying
  * ------------------------------------------------------------------------------------------ */
 
@@ -639,7 +621,6 @@ int main(void)
         TEST(a_stage_serves_nobody_until_it_takes_the_place),
         TEST(a_stage_goes_on_only_with_its_own_snapshot),
         TEST(a_stage_that_is_damaged_is_thrown_away),
-        TEST(what_waits_for_a_later_page_is_served_in_the_end),
         cmocka_unit_test(a_kill_at_any_moment_costs_at_most_a_page),
         cmocka_unit_test(nor_more_where_directories_cannot_be_exchanged),
         TEST(half_a_switch_is_put_right_when_the_image_is_opened),
