@@ -4,10 +4,11 @@ wire, and what clients of the proxy notice.
 
 Clients must not be slowed by the writers merely because both want the same processor, so the machine is parted: the
 worker, wrk and the upstream have processor 0, and priority there, everything else (control plane, sync agent,
-writers, and what measures here) the others. What is compared is the same traffic quiet and under changes, quiet
-before and after, several runs of each, of which the median counts. Latency is measured at a fixed moderate rate,
-throughput with wrk as fast as it gets. The percentiles of latency are of the requests of all runs together: that of one
-run of some seconds differs by a quarter from the next one, quiet or not.
+writers, and what measures here) the others. What is compared is the same traffic quiet and under changes, in turns of some
+seconds, after the minute: what else a machine does within minutes moves throughput by a tenth, quiet or not, so each run
+under changes stands beside a quiet one, and the median of their ratios counts. Latency is measured at a fixed moderate
+rate, throughput with wrk as fast as it gets. The percentiles of latency are of the requests of all turns together: that
+of one run differs by a quarter from the next one.
 
 Three processes on one processor take turns, and how many turns a request takes is the mood of the scheduler, nothing that a
 gateway does: it weighs a worker less while the agent of its session is busy elsewhere, and 20 connections go round in one
@@ -44,7 +45,9 @@ LONE_PAUSE_S = 0.1
 # The scheduling of the traffic: (policy, priority, as chrt has it); at a fixed rate needs root, else it is the usual one.
 AT_A_RATE = (os.SCHED_FIFO, 1, "--fifo") if os.geteuid() == 0 else (os.SCHED_OTHER, 0, "--other")
 AS_FAST_AS_IT_GETS = (os.SCHED_BATCH, 0, "--batch")
-RUNS = 3  # of each kind of traffic: quiet before, quiet after; twice as many under load, and as long as those
+RUNS = 6  # of each kind of traffic, in the minute
+TURNS, TURN_S = 8, 4  # of quiet and load; seconds of each kind of traffic in it
+WARM_S, SLACK_S = 1, 2  # of the writers: before a turn's traffic, and after it
 
 
 def pin(pids, processors):
@@ -87,28 +90,31 @@ def change(entities, kind, place, number):
     return f"/consumers/{ident(3, n)}/key-auth/{ident(4, n)}", {"key": f"key-{n}-{number}"}
 
 
-def script(path, entities, changes, operations):
+def script(path, entities, first, changes, operations):
     with open(path, "w", encoding="ascii") as out:
         batch = []
-        for number in range(changes):
+        for number in range(first, first + changes):
             # 7,919 is a prime: neighbours in time are far apart in the set.
             target, body = change(entities, KINDS[number % len(KINDS)], number // len(KINDS) * 7919 + number, number)
             if operations == 1:
                 out.write(f"PUT {target} {json.dumps(body)}\n")
                 continue
             batch.append({"op": "upsert", "path": target, "body": body})
-            if len(batch) == operations or number == changes - 1:
+            if len(batch) == operations or number == first + changes - 1:
                 out.write(f"POST /transactions {json.dumps({'operations': batch})}\n")
                 batch = []
 
 
 class Writers:
-    """weir_load at a rate; result() is what it measured."""
+    """weir_load at a rate; result() is what it measured. No change is another one's again."""
 
-    def __init__(self, control, entities, options):
-        changes = options.rate * options.seconds
+    made = 0
+
+    def __init__(self, control, entities, options, seconds):
+        changes = options.rate * seconds
         path = DATA / "sustained.txt"
-        script(path, entities, changes, options.operations)
+        script(path, entities, Writers.made, changes, options.operations)
+        Writers.made += changes
         host, port = control.admin_address
         self.process = subprocess.Popen(
             ["taskset", "-c", ",".join(map(str, OTHERS)), tool("weir_load"), host, str(port), str(WRITERS), path,
@@ -265,17 +271,33 @@ def traffic(data, upstream, pause_ms, seconds):
             "errors": errors[1] if errors else None}
 
 
-def both_kinds(data, upstream, seconds, times):
-    """`times` of each, one after the other: at the fixed rate, and as fast as it gets."""
-    runs = {"fixed": [], "fast": []}
-    for _ in range(times):
-        runs["fixed"].append(traffic(data, upstream, PAUSE_MS, seconds))
-        runs["fast"].append(traffic(data, upstream, 0, seconds))
-    return runs
+def both_kinds(data, upstream, seconds, runs):
+    """One run more of each: at the fixed rate, and as fast as it gets."""
+    runs["fixed"].append(traffic(data, upstream, PAUSE_MS, seconds))
+    runs["fast"].append(traffic(data, upstream, 0, seconds))
+
+
+def by_turns(pair, upstream, entities, options):
+    """Quiet and under changes, each first in every other turn."""
+    quiet, loaded = {"fixed": [], "fast": []}, {"fixed": [], "fast": []}
+    for turn in range(TURNS):
+        for with_changes in (turn % 2 == 1, turn % 2 == 0):
+            if with_changes:
+                writers = Writers(pair.control, entities, options, WARM_S + 2 * TURN_S + SLACK_S)
+                time.sleep(WARM_S)
+            both_kinds(pair.data, upstream, TURN_S, loaded if with_changes else quiet)
+            if with_changes:
+                writers.result(120)
+            time.sleep(1)
+    return quiet, loaded
 
 
 def middle(runs, key):
     return statistics.median(run[key] for run in runs)
+
+
+def beside(loaded, quiet, key):
+    return statistics.median(one[key] / other[key] for one, other in zip(loaded, quiet, strict=True))
 
 
 def at_share(histograms, share):
@@ -288,13 +310,15 @@ def at_share(histograms, share):
     return 0.0
 
 
-def traffic_figures(report, quiet, loaded):
+def traffic_figures(report, quiet, loaded, minute):
     latency = {}
+    for run in minute["fixed"] + minute["fast"]:
+        run.pop("latency")
     for kind in ("fixed", "fast"):
         for state, runs in (("quiet", quiet), ("under load", loaded)):
             histograms = [run.pop("latency") for run in runs[kind]]
             latency[kind, state] = {share: at_share(histograms, share) for share in (0.5, 0.99)}
-    report.note("traffic", {"quiet": quiet, "under load": loaded})
+    report.note("traffic", {"quiet": quiet, "under load": loaded, "in the minute": minute})
     for kind, label in (("fixed", "fixed rate"), ("fast", "as fast as it gets")):
         for state, runs in (("quiet", quiet), ("under load", loaded)):
             report.figure(f"{label}: {state}: requests", middle(runs[kind], "rps"), "1/s")
@@ -305,18 +329,17 @@ def traffic_figures(report, quiet, loaded):
     report.figure("p99 at a fixed rate, under load / quiet",
                   latency["fixed", "under load"][0.99] / latency["fixed", "quiet"][0.99], "x", 1.05)
     report.figure("as fast as it gets: worker's time for a request, under load / quiet",
-                  middle(loaded["fast"], "cpu_us") / middle(quiet["fast"], "cpu_us"), "x")
-    report.figure("throughput, under load / quiet", middle(loaded["fast"], "rps") / middle(quiet["fast"], "rps"),
-                  "x", 0.95, ">=")
+                  beside(loaded["fast"], quiet["fast"], "cpu_us"), "x")
+    report.figure("throughput, under load / quiet", beside(loaded["fast"], quiet["fast"], "rps"), "x", 0.95, ">=")
     report.figure("answers other than 2xx and 3xx",
-                  sum(run["bad"] for part in (quiet, loaded) for runs in part.values() for run in runs), "", 0)
+                  sum(run["bad"] for part in (quiet, loaded, minute) for runs in part.values() for run in runs), "", 0)
 
 
 # -- the run -------------------------------------------------------------------------------------------
 
 
 def run_seconds(options):
-    return max(int((options.seconds - 4) / (2 * 2 * RUNS)), 1)
+    return max(int((options.seconds - 4) / (2 * RUNS)), 1)
 
 
 def under_load(pair, upstream, entities, options, report):
@@ -327,10 +350,12 @@ def under_load(pair, upstream, entities, options, report):
     wire = received(port)
     sampler.start()
     lag.start()
-    writers = Writers(control, entities, options)  # writes its script first, which takes a while
+    writers = Writers(control, entities, options, options.seconds)  # writes its script first, which takes a while
     start = time.monotonic()
     time.sleep(2)
-    runs = both_kinds(pair.data, upstream, run_seconds(options), 2 * RUNS)
+    runs = {"fixed": [], "fast": []}
+    for _ in range(RUNS):
+        both_kinds(pair.data, upstream, run_seconds(options), runs)
     measured = writers.result(options.seconds * 5 + 60)
     ended = time.monotonic()
     row = pair.control.admin.read("/clustering/changes?size=1")["data"][0]
@@ -383,13 +408,11 @@ def main():
             os.sched_setaffinity(0, OTHERS)  # this process looks at the nodes all the time; its threads inherit it
             time.sleep(2)
             found = lone(pair, entities, 9)
-            quiet = both_kinds(pair.data, serving, run_seconds(options), RUNS)
-            runs, (down, up), changes = under_load(pair, serving, entities, options, report)
+            minute, (down, up), changes = under_load(pair, serving, entities, options, report)
             time.sleep(2)
-            for kind, more in both_kinds(pair.data, serving, run_seconds(options), RUNS).items():
-                quiet[kind] += more
+            quiet, loaded = by_turns(pair, serving, entities, options)
             wire_figures(report, found, changes, down, up)
-            traffic_figures(report, quiet, runs)
+            traffic_figures(report, quiet, loaded, minute)
     finally:
         server.terminate()
         server.wait(10)

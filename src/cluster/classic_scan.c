@@ -97,6 +97,8 @@ static int take_name(weir_scan_t *scan, weir_error_t *err)
     char *into = scan->level == LEVEL_MESSAGE ? scan->member : scan->list;
     if (text.len < 2 || text.len - 2 > WEIR_SCAN_NAME_MAX)
         return corrupt(err, "a member's name is longer than 64 bytes");
+    if (text.len == 2 && scan->level != LEVEL_MESSAGE)
+        return corrupt(err, "a list without a name");
     memcpy(into, text.data + 1, text.len - 2);
     into[text.len - 2] = '\0';
     if (strlen(into) != text.len - 2)

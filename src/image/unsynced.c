@@ -358,6 +358,7 @@ static int begin(weir_image_t *image, weir_error_t *err)
 static int end(weir_image_t *image, weir_error_t *err)
 {
     struct flushing *f = image->flushing;
+    weir_assert(f != NULL);
     if (f->has_thread)
         pthread_join(f->thread, NULL);
     image->flushing = NULL;
