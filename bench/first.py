@@ -84,13 +84,13 @@ def first_sync(pair, path, host, version):
             row = next(iter(control.data_planes().values()), {})
             if row.get("digest_equal") and row["config_version"] == row["newest_version"] >= version:
                 equal = sampler.now()
-                counted = -WIRE_EVERY_S
         if now - counted >= WIRE_EVERY_S:
             counted = now
             wire = max(wire, received(control.cluster_address[1]))
         if now > 180:
             raise SystemExit(f"200: {served}, equal digest: {equal}, after {now:.0f} s\n{data.logs()}")
         time.sleep(LOOK_EVERY_S)
+    wire = max(wire, received(control.cluster_address[1]))
     time.sleep(1)
     return served, equal, wire, sampler.end()
 

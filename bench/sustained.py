@@ -271,6 +271,10 @@ def traffic(data, upstream, pause_ms, seconds):
             "errors": errors[1] if errors else None}
 
 
+def no_runs():
+    return {"fixed": [], "fast": []}
+
+
 def both_kinds(data, upstream, seconds, runs):
     """One run more of each: at the fixed rate, and as fast as it gets."""
     runs["fixed"].append(traffic(data, upstream, PAUSE_MS, seconds))
@@ -278,8 +282,8 @@ def both_kinds(data, upstream, seconds, runs):
 
 
 def by_turns(pair, upstream, entities, options):
-    """Quiet and under changes, each first in every other turn."""
-    quiet, loaded = {"fixed": [], "fast": []}, {"fixed": [], "fast": []}
+    """Runs quiet and under changes, each first in every other turn; and what the writers of each turn measured."""
+    quiet, loaded, measured = no_runs(), no_runs(), []
     for turn in range(TURNS):
         for with_changes in (turn % 2 == 1, turn % 2 == 0):
             if with_changes:
@@ -287,9 +291,9 @@ def by_turns(pair, upstream, entities, options):
                 time.sleep(WARM_S)
             both_kinds(pair.data, upstream, TURN_S, loaded if with_changes else quiet)
             if with_changes:
-                writers.result(120)
+                measured.append(writers.result(120))
             time.sleep(1)
-    return quiet, loaded
+    return quiet, loaded, measured
 
 
 def middle(runs, key):
@@ -353,7 +357,7 @@ def under_load(pair, upstream, entities, options, report):
     writers = Writers(control, entities, options, options.seconds)  # writes its script first, which takes a while
     start = time.monotonic()
     time.sleep(2)
-    runs = {"fixed": [], "fast": []}
+    runs = no_runs()
     for _ in range(RUNS):
         both_kinds(pair.data, upstream, run_seconds(options), runs)
     measured = writers.result(options.seconds * 5 + 60)
@@ -410,7 +414,10 @@ def main():
             found = lone(pair, entities, 9)
             minute, (down, up), changes = under_load(pair, serving, entities, options, report)
             time.sleep(2)
-            quiet, loaded = by_turns(pair, serving, entities, options)
+            quiet, loaded, measured = by_turns(pair, serving, entities, options)
+            made = [turn["requests"] * options.operations / turn["seconds"] for turn in measured]
+            report.figure("turns: changes, the slowest", min(made), "1/s", options.rate * 0.99, ">=")
+            report.figure("turns: refused", sum(turn["refused"] for turn in measured), "", 0)
             wire_figures(report, found, changes, down, up)
             traffic_figures(report, quiet, loaded, minute)
     finally:

@@ -294,15 +294,21 @@ static int open_to_look(const weir_image_options_t *options, weir_image_t **ret,
     return rc;
 }
 
-int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
+/* Beside a switch: the image that took the place. */
+static int look(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
 {
     enum { LOOKS_MAX = 3 };
-    int rc = WEIR_AGAIN; /* beside a switch: the image that took the place is looked at */
-    for (int looks = 0; options->look_only && rc == WEIR_AGAIN && looks < LOOKS_MAX; looks++)
+    int rc = WEIR_AGAIN;
+    for (int looks = 0; rc == WEIR_AGAIN && looks < LOOKS_MAX; looks++)
         rc = open_to_look(options, ret, err);
+    return rc;
+}
+
+int weir_image_open(const weir_image_options_t *options, weir_image_t **ret, weir_error_t *err)
+{
     if (options->look_only)
-        return rc;
-    rc = recover_switch(options->path, err);
+        return look(options, ret, err);
+    int rc = recover_switch(options->path, err);
     return rc == WEIR_OK ? open_image(options, NULL, ret, err) : rc;
 }
 

@@ -46,14 +46,15 @@ static void make_set(set_t *set)
 
 static void shuffle(set_t *set)
 {
-    static set_t before;
-    before = *set;
-    for (size_t left = set->count; left > 0; left--) {
-        size_t at = below((unsigned)left);
-        set->types[left - 1] = before.types[at];
-        memcpy(set->rows[left - 1], before.rows[at], ROW);
-        before.types[at] = before.types[left - 1];
-        memcpy(before.rows[at], before.rows[left - 1], ROW);
+    for (size_t last = set->count - 1; last > 0; last--) {
+        size_t at = below((unsigned)last + 1);
+        const char *type = set->types[at];
+        char row[ROW];
+        memcpy(row, set->rows[at], ROW);
+        set->types[at] = set->types[last];
+        memmove(set->rows[at], set->rows[last], ROW);
+        set->types[last] = type;
+        memcpy(set->rows[last], row, ROW);
     }
 }
 

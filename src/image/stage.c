@@ -240,7 +240,6 @@ static void sync_parent(const char *path)
 int weir_image_switch(weir_image_t **live, weir_image_t *stage, weir_error_t *err)
 {
     weir_image_t *old = *live;
-    unsynced_wait(old, NULL); /* its mark is in its directory */
     int rc = change_state(stage, make_complete, err);
     if (rc == WEIR_OK)
         rc = weir_image_sync(stage, err);

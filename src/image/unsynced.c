@@ -284,7 +284,7 @@ struct flushing {
     MDB_env *env;
     MDB_txn *held; /* of what is flushed */
     uint64_t pages;
-    int mark; /* -1: none is written */
+    int mark; /* open, so it stays this image's when directories change places; -1: none */
     char text[MARK_BYTES];
     /* What became of it. */
     int code, number; /* of LMDB; errno of the mark */
@@ -439,19 +439,13 @@ int weir_image_settle(weir_image_t *image, weir_error_t *err)
     return image->options.sync ? go_on(image, 0, err) : weir_image_sync(image, err);
 }
 
-static int flush(weir_image_t *image, weir_error_t *err)
-{
-    int code = mdb_env_sync(image->env, 1);
-    return code == 0 ? WEIR_OK : lmdb_error(code, err, "flush");
-}
-
 int weir_image_sync(weir_image_t *image, weir_error_t *err)
 {
     char path[PATH_BYTES];
     unsynced_wait(image, NULL); /* what became of it says nothing of this one */
-    int rc = flush(image, err);
-    if (rc != WEIR_OK)
-        return rc;
+    int code = mdb_env_sync(image->env, 1);
+    if (code != 0)
+        return lmdb_error(code, err, "flush");
     image->unsettled_pages = 0;
     /* One that stays costs the last commits, or a full synchronisation, after the machine's
      * next death. */
