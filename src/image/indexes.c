@@ -18,6 +18,60 @@ size_t name_key(char letter, weir_str_t text, uint8_t out[NAME_KEY_BYTES])
     return len + 2;
 }
 
+/* -- names -------------------------------------------------------------------------------- */
+
+/* Names of the record that another takes the place of. Most stay, so they go only when it is
+ * known what the other has: LMDB copies a page for whatever is deleted or put, the same again, too.
+ */
+enum { LEAVING_MAX = 2, NAME_VALUE_MAX = 64 };
+
+typedef struct name {
+    size_t key_len, value_len;
+    uint8_t key[NAME_KEY_BYTES], value[NAME_VALUE_MAX];
+} name_t;
+
+struct leaving {
+    size_t count;
+    name_t list[LEAVING_MAX];
+};
+
+/* False: it does not fit, and goes at once. */
+static bool leave_later(leaving_t *leaving, MDB_val key, MDB_val value)
+{
+    if (leaving == NULL || leaving->count == LEAVING_MAX || value.mv_size > NAME_VALUE_MAX)
+        return false;
+    name_t *name = &leaving->list[leaving->count++];
+    name->key_len = key.mv_size;
+    name->value_len = value.mv_size;
+    memcpy(name->key, key.mv_data, key.mv_size);
+    memcpy(name->value, value.mv_data, value.mv_size);
+    return true;
+}
+
+/* True: it was leaving, so it is there. */
+static bool stays(leaving_t *leaving, MDB_val key, MDB_val value)
+{
+    for (size_t i = 0; leaving != NULL && i < leaving->count; i++) {
+        name_t *name = &leaving->list[i];
+        if (name->key_len == key.mv_size && name->value_len == value.mv_size &&
+            memcmp(name->key, key.mv_data, key.mv_size) == 0 &&
+            memcmp(name->value, value.mv_data, value.mv_size) == 0) {
+            *name = leaving->list[--leaving->count];
+            return true;
+        }
+    }
+    return false;
+}
+
+static int change_name(writer_t *w, MDB_val key, MDB_val value, bool add, weir_error_t *err)
+{
+    int code = add ? mdb_put(w->txn, w->dbi[DB_NAMES], &key, &value, MDB_NODUPDATA)
+                   : mdb_del(w->txn, w->dbi[DB_NAMES], &key, &value);
+    return code == 0 || code == (add ? MDB_KEYEXIST : MDB_NOTFOUND)
+               ? WEIR_OK
+               : lmdb_error(code, err, "names");
+}
+
 /* Values begin with the id of who has the name. A control plane keeps names unique,
  * but within a batch, and with another's control plane, two may have one: then the
  * smaller id is found, and nobody's departure takes the name from the other. */
@@ -31,11 +85,9 @@ int index_name(writer_t *w, char letter, weir_str_t text, weir_str_t value, bool
     MDB_val data = val(value.data, value.len);
     if (w->check != NULL)
         return w->check->entry(w->check->context, DB_NAMES, key, data);
-    int code = add ? mdb_put(w->txn, w->dbi[DB_NAMES], &key, &data, MDB_NODUPDATA)
-                   : mdb_del(w->txn, w->dbi[DB_NAMES], &key, &data);
-    return code == 0 || code == (add ? MDB_KEYEXIST : MDB_NOTFOUND)
-               ? WEIR_OK
-               : lmdb_error(code, err, "names");
+    if (add ? stays(w->leaving, key, data) : leave_later(w->leaving, key, data))
+        return WEIR_OK;
+    return change_name(w, key, data, add, err);
 }
 
 static weir_str_t id_str(const weir_uuid_t *id)
@@ -282,4 +334,21 @@ int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, we
         break; /* found by id */
     }
     return WEIR_OK;
+}
+
+int index_replace(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t before,
+                  weir_str_t after, weir_error_t *err)
+{
+    leaving_t leaving = { .count = 0 };
+    w->leaving = &leaving;
+    int rc = index_record(w, type, id, before, false, err);
+    if (rc == WEIR_OK)
+        rc = index_record(w, type, id, after, true, err);
+    w->leaving = NULL;
+    for (size_t i = 0; rc == WEIR_OK && i < leaving.count; i++) {
+        name_t *name = &leaving.list[i];
+        rc = change_name(w, val(name->key, name->key_len), val(name->value, name->value_len), false,
+                         err);
+    }
+    return rc;
 }

@@ -385,17 +385,24 @@ typedef struct touched {
 } touched_t;
 #define NOTE_TOUCHED "touched"
 
+typedef struct leaving leaving_t; /* indexes.c */
+
 typedef struct writer {
     const checker_t *check; /* NULL: write */
     MDB_txn *txn;
     const MDB_dbi *dbi;
     state_t *state;
     touched_t *touched; /* NULL: nobody follows */
+    leaving_t *leaving; /* of index_replace(); NULL otherwise */
     bool documented_order;
 } writer_t;
 
 int index_record(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t record,
                  bool add, weir_error_t *err);
+/* What follows from `before` goes, what follows from `after` comes; a name that both have is not
+ * written. */
+int index_replace(writer_t *w, weir_entity_type_t type, const weir_uuid_t *id, weir_str_t before,
+                  weir_str_t after, weir_error_t *err);
 
 int index_upstream(writer_t *w, const weir_uuid_t *id, weir_str_t record, bool add,
                    weir_error_t *err);

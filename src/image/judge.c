@@ -63,8 +63,6 @@ static int set_record(weir_batch_t *batch, const entity_key_t *key, weir_str_t r
     weir_entity_type_t type = (weir_entity_type_t)key->bytes[0];
     int rc = unknown ? WEIR_NOT_FOUND : copy_record(batch, key, &before, err);
     bool fresh = rc == WEIR_NOT_FOUND;
-    if (rc == WEIR_OK)
-        rc = index_record(&batch->writer, type, &id, weir_buffer_str(&before), false, err);
     if (rc != WEIR_OK && !fresh)
         return rc;
     MDB_val k = val_key(key);
@@ -72,7 +70,8 @@ static int set_record(weir_batch_t *batch, const entity_key_t *key, weir_str_t r
     int code = mdb_put(batch->txn, batch->image->dbi[DB_RECORDS], &k, &value, 0);
     if (code != 0)
         return lmdb_error(code, err, "records");
-    rc = index_record(&batch->writer, type, &id, record, true, err);
+    rc = fresh ? index_record(&batch->writer, type, &id, record, true, err)
+               : index_replace(&batch->writer, type, &id, weir_buffer_str(&before), record, err);
     if (rc == WEIR_OK && !unknown)
         rc = quarantine_remove(batch, key, err);
     /* Somebody may have waited for it: then it is quarantined, or on the list. */

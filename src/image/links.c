@@ -49,6 +49,15 @@ static bool has_link(const links_t *links, const entity_key_t *to)
     return false;
 }
 
+static bool same_links(const links_t *a, const links_t *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = a->list[i].from == b->list[i].from &&
+               memcmp(a->list[i].to.bytes, b->list[i].to.bytes, ID_BYTES) == 0;
+    return same;
+}
+
 static int change_dependent(weir_batch_t *batch, const entity_key_t *to, const entity_key_t *from,
                             bool add, weir_error_t *err)
 {
@@ -68,13 +77,15 @@ int links_store(weir_batch_t *batch, const entity_key_t *key, const links_t *lin
 {
     links_t before = { .count = 0 };
     int rc = fresh ? WEIR_OK : links_load(batch, key, &before, err);
+    if (rc != WEIR_OK || same_links(&before, links))
+        return rc;
     for (size_t i = 0; rc == WEIR_OK && i < before.count; i++)
         if (!has_link(links, &before.list[i].to))
             rc = change_dependent(batch, &before.list[i].to, key, false, err);
     for (size_t i = 0; rc == WEIR_OK && i < links->count; i++)
         if (!has_link(&before, &links->list[i].to))
             rc = change_dependent(batch, &links->list[i].to, key, true, err);
-    if (rc != WEIR_OK || (before.count == 0 && links->count == 0))
+    if (rc != WEIR_OK)
         return rc;
     uint8_t bytes[LINKS_MAX * (1 + ID_BYTES)];
     size_t len = 0;
