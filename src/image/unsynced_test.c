@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,15 +61,25 @@ __attribute__((visibility("default"))) int fdatasync(int fildes)
     return 0;
 }
 
-/* -- a table of readers ------------------------------------------------------------------------ */
+/* -- threads, a table of readers --------------------------------------------------------------- */
 
-static bool readers_full, full_once_grown;
+static bool no_threads, readers_full, full_once_grown;
 
 static void find_real(const char *name, void *ret_function)
 {
     void *found = dlsym(RTLD_NEXT, name);
     assert_non_null(found);
     memcpy(ret_function, &found, sizeof(found));
+}
+
+/* Instead of the C library's. */
+__attribute__((visibility("default"))) int pthread_create(pthread_t *thread,
+                                                          const pthread_attr_t *attributes,
+                                                          void *(*run)(void *), void *context)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = NULL;
+    find_real("pthread_create", &real);
+    return no_threads ? EAGAIN : real(thread, attributes, run, context);
 }
 
 /* Instead of LMDB's: workers may take the last slot between two transactions of the agent. */
@@ -450,6 +461,21 @@ static void commits_go_on_while_the_disk_flushes(void **state)
     }
 }
 
+static void without_a_thread_it_is_flushed_at_once(void **state)
+{
+    lives_t *lives = *state;
+    fixture_t *f = &lives->running;
+    commit(lives);
+    no_threads = true;
+    fixture_ok(f, weir_image_settle(f->image, &f->err));
+    no_threads = false;
+    machine_goes_down(lives, 0);
+    next_boot(lives);
+    assert_int_equal(version_of(&lives->after), f->version);
+    fixture_ok(f, unsynced_wait(f->image, &f->err));
+    commit(lives);
+}
+
 static void a_flush_that_fails_on_its_way_ends_the_taking(void **state)
 {
     lives_t *lives = *state;
@@ -545,6 +571,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_held_is_let_go_of, setup, teardown),
         cmocka_unit_test_setup_teardown(a_map_that_grows_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(commits_go_on_while_the_disk_flushes, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_a_thread_it_is_flushed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flush_that_fails_on_its_way_ends_the_taking, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_disk_that_stands_still_is_waited_for_in_the_end, setup,
