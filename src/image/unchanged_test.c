@@ -87,6 +87,25 @@ static void names_change_places(void **state)
     assert_name(f, "2", C2);
 }
 
+/* The same name may lead elsewhere: then it is another entry. */
+static void a_name_that_stays_leads_where_the_newer_record_says(void **state)
+{
+    fixture_t *f = *state;
+    weir_credential_t credential;
+    weir_uuid_t consumer = fixture_uuid(C2);
+    fixture_begin(f, false);
+    fixture_put(f, "consumers", CONSUMER(C1, "u"));
+    fixture_put(f, "consumers", CONSUMER(C2, "v"));
+    fixture_put(f, "keyauth_credentials", KEY(K1, "k", C1));
+    fixture_commit(f);
+    fixture_put_alone(f, "keyauth_credentials", KEY(K1, "k", C2));
+    fixture_ok(f, weir_reader_enter(f->reader, &f->err));
+    fixture_ok(f, weir_reader_credential(f->reader, WEIR_KEYAUTH_CREDENTIALS, WEIR_STR("k"), 0,
+                                         &credential, &f->err));
+    assert_true(weir_uuid_equal(&credential.consumer, &consumer));
+    weir_reader_leave(f->reader);
+}
+
 static void links_that_stay_are_not_written(void **state)
 {
     fixture_t *f = *state;
@@ -114,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(names_that_stay_are_not_written),
         TEST(names_change_places),
+        TEST(a_name_that_stays_leads_where_the_newer_record_says),
         TEST(links_that_stay_are_not_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
